@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from made_records import make_curve
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.report.model.advice import advice
 from probeline.report.model.rows import blocks
 from probeline.results.curve import Curve
@@ -135,3 +135,23 @@ def test_the_curve_says_whether_to_label_more() -> None:
     assert "on all: flat" in advice_text(probe, curves=(replace(flat, points=scattered),))
     other = replace(climbing, image_size=96)
     assert advice_text(probe, curves=(other,)) == advice_text(probe)
+
+
+def unbalanced(method: str, hits: int, val_top1: float = 0.8) -> Score:
+    """Return a score of 24 images of one class, all right, and 3 of another, of which `hits` are."""
+    score = make_score(method, class_names=("fine", "rare"), n_test=27, val_top1=val_top1)
+    predictions = (0,) * 24 + (1,) * hits + (0,) * (3 - hits)
+    return replace(judged(score, labels=(0,) * 24 + (1,) * 3, predictions=predictions), macro=(1 + hits / 3) / 2)
+
+
+def test_a_class_that_is_never_right_is_said_with_the_rows_that_have_it_right() -> None:
+    probe = unbalanced("probe", 0, val_top1=0.9)
+    never = "If every class matters, do not use it as it is: it is never right on class 'rare' (3 of 27 test images)."
+    remedy = "Compare rows by macro, which counts all classes alike, and label more images of what is missed."
+    assert f"{never} There is no other row to compare it with. {remedy}" in advice_text(probe)
+    assert f"{never} Every other row misses a class too. {remedy}" in advice_text(probe, unbalanced("knn", 0))
+    some = (unbalanced("knn", 1), unbalanced("centroid", 3), unbalanced("ridge", 0))
+    right = "Right on some of every class: nearest centroid (macro 100.0 %), k-NN (macro 66.7 %)."
+    assert f"{never} {right} {remedy}" in advice_text(probe, *some)
+    assert f"Use k-NN. {never} " in advice_text(unbalanced("knn", 0))
+    assert "every class" not in advice_text(unbalanced("probe", 1, val_top1=0.9), unbalanced("knn", 0))

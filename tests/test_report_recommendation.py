@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from made_records import make_curve
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.names import PENULTIMATE
 from probeline.report.model.advice import advice
 from probeline.report.model.recommendation import Reason, Recommendation, recommend
@@ -255,3 +255,21 @@ def test_disagreement_of_validation_and_test_is_reported() -> None:
     assert words in caveats(probe, tuned)
     worse = make_score("knn", accuracy=0.4, val_top1=0.95)
     assert "Validation and test disagree: k-NN is significantly below the linear probe." in caveats(probe, worse)
+
+
+def unbalanced(method: str, hits: int, *, val_top1: float) -> Score:
+    """Return a score of 24 images of one class, all right, and 3 of another, of which `hits` are."""
+    score = make_score(method, class_names=("fine", "rare"), n_test=27, val_top1=val_top1)
+    predictions = (0,) * 24 + (1,) * hits + (0,) * (3 - hits)
+    return replace(judged(score, labels=(0,) * 24 + (1,) * 3, predictions=predictions), macro=(1 + hits / 3) / 2)
+
+
+def test_a_class_that_the_recommended_row_never_has_right_is_the_first_caveat() -> None:
+    blind, other = unbalanced("probe", 0, val_top1=0.9), unbalanced("knn", 1, val_top1=0.8)
+    first, *_ = recommend(blocks([blind, other])).caveats
+    assert first == (
+        "Linear probe (exact) is never right on class 'rare' (3 of 27 test images): its top-1 of 88.9 % does not show "
+        "that; macro, the mean accuracy of the classes, is 50.0 %."
+    )
+    # What another row misses is no caveat of the recommended one.
+    assert "never right" not in caveats(replace(blind, val_top1=0.7), other)

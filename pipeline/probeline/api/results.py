@@ -17,6 +17,7 @@ from probeline.report.model.row import Row
 from probeline.report.model.rows import blocks
 from probeline.results.methods import method_info
 from probeline.results.score import Score
+from probeline.results.score_words import missed_classes
 from probeline.session import Session
 from probeline.text import printable
 from probeline.types import AnyArray, DoubleArray, FloatArray
@@ -156,6 +157,8 @@ class Result:
             f"{row.warm_seconds:.1f} s with cached features",
             describe_environment(score.environment),
         ]
+        if missed := missed_classes(self.scores):
+            lines.insert(2, f"never right on {missed}")
         if not row.converged:
             lines.append("the fit stopped before its tolerance")
         return "\n".join(map(printable, lines))

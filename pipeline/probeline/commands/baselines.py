@@ -6,6 +6,7 @@ from typing import Any
 
 from probeline.evaluate.by_crew import fit_by_crew
 from probeline.evaluate.features import requested_features
+from probeline.evaluate.missed_classes import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
 from probeline.session import Session
@@ -16,4 +17,5 @@ def run(session: Session) -> list[dict[str, Any]]:
     if session.settings.sharing.crew is not None:
         fit_by_crew(session, "baselines")
     scores = [score for features in requested_features(session) for score in score_heads(features, "baselines")]
+    say_missed_classes(session, "baselines", scores)
     return [outcome(session, score) for score in scores]

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from probeline.errors import BadData, Diverged, FoundUnreadable
+from probeline.evaluate.missed_classes import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.finetuning.by_crew import train_by_crew
 from probeline.finetuning.fit import finetune
@@ -39,7 +40,9 @@ def _train(session: Session, ranks: Ranks) -> list[dict[str, Any]]:
             session.console.say(f"finetune: {job.title}: training diverged: {error}")
     if diverged:
         raise diverged[0]
-    return [outcome(session, score) for score in scores if score is not None]
+    own = [score for score in scores if score is not None]
+    say_missed_classes(session, "finetune", own)
+    return [outcome(session, score) for score in own]
 
 
 def _train_together(session: Session, share: Share) -> list[dict[str, Any]]:

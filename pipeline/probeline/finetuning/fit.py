@@ -25,7 +25,7 @@ from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
 from probeline.results.score import SCORES, Score
-from probeline.results.second_task_words import second_task
+from probeline.results.score_words import second_task
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from probeline.format import decimals, percent, points
+from probeline.format import decimals, few, percent, points
 from probeline.names import LAST_K, PENULTIMATE, Method
 from probeline.report.model.recommendation import Candidate, Recommendation, is_significant, recommend
 from probeline.report.model.row import Block
@@ -20,6 +20,9 @@ _FEW, _MANY = 100, 1000
 _STEEP = 0.01
 """If the last doubling of the images gave a point more, labelling is worth it; less is within the spread of draws."""
 
+_NAMED = 3
+"""Rows that have some of every class right; more are counted."""
+
 _FROZEN, _PARTLY, _WHOLE = (
     "keep the net frozen and fit a probe",
     "train the last stages, or all of them from the probe's solution",
@@ -33,9 +36,34 @@ def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
     if decision.recommended is None:
         return _advice_of_curves(decision)
     if decision.reference is None:
-        return [f"Use {decision.name}.", "Score the linear probe (verb: probe) to have every row compared with it."]
-    use = _use(decision.recommended, decision.reference, decision)
+        compare = "Score the linear probe (verb: probe) to have every row compared with it."
+        return [f"Use {decision.name}.", *_missed(decision.recommended, decision), compare]
+    use = [*_use(decision.recommended, decision.reference, decision), *_missed(decision.recommended, decision)]
     return [*use, _rule(decision.reference, decision), _labels(decision.reference, curves)]
+
+
+def _missed(recommended: Candidate, decision: Recommendation) -> list[str]:
+    """Return what to do about classes that the recommended row never has right."""
+    if not recommended.missed:
+        return []
+    places = decision.places
+    whole = [
+        f"{other.name} (macro {percent(other.row.macro, places)} %)"
+        for other in sorted(decision.candidates, key=lambda candidate: -candidate.row.macro)
+        if not other.missed
+    ]
+    others = (
+        f"Right on some of every class: {few(whole, _NAMED, between=', ')}."
+        if whole
+        else "Every other row misses a class too."
+    )
+    if len(decision.candidates) == 1:
+        others = "There is no other row to compare it with."
+    return [
+        f"If every class matters, do not use it as it is: it is never right on {recommended.missed}.",
+        others,
+        "Compare rows by macro, which counts all classes alike, and label more images of what is missed.",
+    ]
 
 
 def _advice_of_curves(decision: Recommendation) -> list[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
-from probeline.format import decimals, listing, points
+from probeline.format import decimals, listing, percent, points
 from probeline.names import Method
 from probeline.report.model.differences import Difference
 from probeline.report.model.row import Block, Row, row_naming, titled_rows
@@ -20,6 +20,7 @@ from probeline.report.records.learning_steps import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 from probeline.results.score import Score
+from probeline.results.score_words import missed_classes
 
 _FEW_TEST_IMAGES = 1000
 """Below it one image moves top-1 by more than a tenth of a percent point."""
@@ -58,6 +59,11 @@ class Candidate:
     def has_single_epoch(self) -> bool:
         """Whether any seed was trained for one epoch only."""
         return any(len(score.history) == 1 or score.options.get("epochs") in (1, [1]) for score in self.scores)
+
+    @property
+    def missed(self) -> str:
+        """The classes that have test images of which no seed has any right, in words; empty if there is none."""
+        return missed_classes(self.scores)
 
     @property
     def over_probe(self) -> Difference | None:
@@ -152,6 +158,7 @@ def recommend(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Recommen
     reference = next((candidate for candidate in candidates if candidate.row.reference), None)
     best_trained = next((candidate for candidate in ranking if candidate.trains), None)
     caveats = (
+        *_missed_caveat(recommended),
         *_fit_caveats(recommended, reference, highest, best_trained),
         *_test_caveats(recommended, reference, highest, best_trained),
         *_choice_caveats(recommended, first, highest, candidates),
@@ -187,6 +194,17 @@ def _curve_ends(curves: Sequence[Curve]) -> tuple[CurveEnd, ...]:
             ends.append(CurveEnd(title, curve, step, fmean(point.val_top1 for point in draws)))
     last = max((end.step.amount for end in ends), default=0.0)
     return tuple(sorted((end for end in ends if end.step.amount == last), key=lambda end: -round(end.val_top1, 9)))
+
+
+def _missed_caveat(recommended: Candidate) -> list[str]:
+    """Return which classes the recommended row never has right, as its top-1 does not show that."""
+    if not (missed := recommended.missed):
+        return []
+    row, places = recommended.row, decimals([recommended.row.n_test])
+    return [
+        f"{_capital(recommended.name)} is never right on {missed}: its top-1 of {percent(row.top1, places)} % does not "
+        f"show that; macro, the mean accuracy of the classes, is {percent(row.macro, places)} %."
+    ]
 
 
 def _fit_caveats(*mentioned: Candidate | None) -> list[str]:

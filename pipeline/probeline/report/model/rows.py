@@ -20,7 +20,7 @@ from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
 from probeline.results.ranking import group_rows, table_order
 from probeline.results.score import Score
-from probeline.results.second_task_words import second_task
+from probeline.results.score_words import second_task
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:

@@ -1,0 +1,24 @@
+"""What is said at the end of a stage if its best row is never right on a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from probeline.results.methods import method_info
+from probeline.results.ranking import best_by_validation
+from probeline.results.score import Score
+from probeline.results.score_words import missed_classes
+from probeline.session import Session
+
+
+def say_missed_classes(session: Session, verb: str, scores: Sequence[Score]) -> None:
+    """Say on which classes the row of a stage that is best on validation is never right; nothing if there is none."""
+    best = best_by_validation(scores)
+    if best is None or not (missed := missed_classes(best)):
+        return
+    row, macro = f"{method_info(best[0].method).short} of {best[0].backbone}", fmean(score.macro for score in best)
+    session.console.result(
+        f"{verb}: best on validation is {row}, which is never right on {missed}; the mean accuracy of the classes "
+        f"(macro) is {macro:.4f}"
+    )

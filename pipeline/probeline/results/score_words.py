@@ -1,0 +1,61 @@
+"""What the scores of a row say beside their numbers: classes that are never right, and a second task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from probeline.format import abridge, decimals, few, percent
+from probeline.metrics.intervals import wilson
+from probeline.results.score import Score
+
+_NAMED = 4
+"""Of more classes the most frequent are named."""
+
+
+def missed_classes(scores: Sequence[Score]) -> str:
+    """Return the classes that have test images of which no seed of a row has any right; empty if there is none.
+
+    Each has its number of test images, the most frequent class first: ``class 'rare' (1 of 25 test images)``.
+    """
+    first = scores[0]
+    right = {
+        true
+        for score in scores
+        for true, predicted in zip(score.labels, score.predictions, strict=True)
+        if true == predicted
+    }
+    images = Counter(label for label in first.labels if label not in right)
+    missed = sorted(images, key=lambda label: (-images[label], label))
+    names = [repr(abridge(first.class_names[label])) for label in missed]
+    if len(missed) < 2:
+        return "".join(f"class {name} ({images[missed[0]]:,} of {first.n_test:,} test images)" for name in names)
+    counted = [f"{name} ({images[label]:,})" for name, label in zip(names, missed, strict=True)]
+    return (
+        f"{len(missed):,} of the {len(set(first.labels)):,} tested classes, with their numbers of test images "
+        f"{few(counted, _NAMED, between=', ')}"
+    )
+
+
+def second_task(certificates: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the certificates of a row's seeds say of a second task; empty where there is none.
+
+    The accuracies are means over the seeds, with Wilson's 95 % interval at the mean.
+    """
+    tasks = [certificate["second"] for certificate in certificates if certificate.get("second") is not None]
+    if not tasks:
+        return ""
+    parts = ", ".join(f"{role} {_accuracy([task[role] for task in tasks])}" for role in ("test", "val"))
+    return f"second task, {len(tasks[0]['classes'])} classes: {parts}"
+
+
+def _accuracy(read: Sequence[Mapping[str, Any]]) -> str:
+    n = read[0]["n"]
+    known = [one["top1"] for one in read if one["n"] == n]
+    if not n:
+        return "has no label of it"
+    top1 = fmean(known)
+    share, *ends = (percent(value, decimals([n])) for value in (top1, *wilson(top1 * n, n)))
+    return f"top-1 {share} % ({'–'.join(ends)}, n={n:,})"

@@ -1,0 +1,71 @@
+"""A data set of 122 rows of one class and 3 of another: 96 % are right although the rare class never is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import probeline
+from probeline.cli import program
+from probeline.results.score import SCORES, Score
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NEVER = "never right on class 'rare' (1 of 25 test images)"
+
+
+def rows(gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise float32 [125, 16] whose rare class is `gap` away, and the labels."""
+    y = np.array(["fine"] * 122 + ["rare"] * 3)
+    X = np.random.default_rng(0).normal(size=(125, 16)) + gap * (y == "rare")[:, None]
+    return X.astype(np.float32), y
+
+
+def run(folder: Path, gap: float, verbs: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run some verbs on such rows and return the lines of each, joined."""
+    X, y = rows(gap)
+    np.savez(folder / "few.npz", X=X, y=y)
+    folders = ["--cache", str(folder / "cache"), "--reports", str(folder / "reports")]
+    shown = []
+    for verb in verbs:
+        assert program.main([verb, "--dataset", f"features:{folder / 'few.npz'}", *folders]) == 0
+        shown.append(" ".join(capsys.readouterr().out.split()))
+    return shown
+
+
+def scores_of(folder: Path) -> dict[str, Score]:
+    return {score.method: score for score in SCORES.load(folder / "reports" / "features--few")[0]}
+
+
+def test_it_is_said_after_the_fit_and_in_every_form_of_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted, compared = run(tmp_path, 0.0, ("probe", "compare"), capsys)
+    assert scores_of(tmp_path)["probe"].top1 == 0.96
+    assert scores_of(tmp_path)["probe"].macro == 0.5
+    assert (
+        f"probe: best on validation is linear probe (exact) of few, which is {NEVER}; the mean accuracy of the classes "
+        "(macro) is 0.5000"
+    ) in fitted
+    assert f"Linear probe (exact) is {NEVER}" in compared
+    folder = tmp_path / "reports" / "features--few"
+    record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert record["recommendation"]["caveats"][0].startswith(f"Linear probe (exact) is {NEVER}")
+    assert any(NEVER in line for line in record["advice"])
+    for name in ("index.html", "report.md"):
+        text = (folder / name).read_text(encoding="utf-8").replace("&#39;", "'")
+        assert text.count(NEVER) == 2, "as a caveat, and in what to do next"
+
+
+def test_nothing_is_said_where_the_rare_class_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in run(tmp_path, 4.0, ("probe", "compare"), capsys):
+        assert "never right" not in text
+    assert scores_of(tmp_path)["probe"].top1 == 1
+
+
+def test_a_result_of_python_says_it() -> None:
+    assert NEVER in probeline.probe(*rows(0.0), test=0.2).summary().splitlines()
+    assert "never right" not in probeline.probe(*rows(4.0), test=0.2).summary()
