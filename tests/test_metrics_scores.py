@@ -31,6 +31,36 @@ def test_equal_to_scikit_learn() -> None:
     assert scores.nll(labels, logits) == pytest.approx(reference.log_loss(labels, chances), rel=1e-12)
 
 
+def f1_by_scikit_learn(labels: np.ndarray, guesses: np.ndarray, average: str) -> float:
+    return float(reference.f1_score(labels, guesses, average=average, zero_division=0))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 40])
+def test_f1_is_scikit_learns_on_random_classes_few_of_which_may_be_true_or_predicted(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    for _ in range(50):
+        true, predicted = rng.integers(1, classes + 1, 2)
+        labels, guesses = rng.integers(0, true, 30), rng.integers(classes - predicted, classes, 30)
+        for ours, average in ((scores.macro_f1, "macro"), (scores.weighted_f1, "weighted")):
+            expected = f1_by_scikit_learn(labels, guesses, average)
+            assert ours(labels, guesses, classes) == pytest.approx(expected, abs=1e-12)
+
+
+def test_f1_of_classes_without_images_or_predictions() -> None:
+    # Of four classes: 0 is right twice of three and never predicted wrongly; 1 once right, once missed, once too much;
+    # 2 has neither an image nor a prediction; 3 is right and once too much.
+    np.testing.assert_allclose(scores.f1_per_class(LABELS, GUESSES, 4), [4 / 5, 2 / 4, np.nan, 2 / 3])
+    assert scores.macro_f1(LABELS, GUESSES, 4) == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+    assert scores.weighted_f1(LABELS, GUESSES, 4) == pytest.approx((3 * 4 / 5 + 2 / 2 + 2 / 3) / 6)
+    # A class that is only predicted has an F1 of 0, and one image of it counts as much as many.
+    only, other = np.zeros(5, np.int64), np.array([0, 0, 0, 0, 1])
+    assert scores.macro_f1(only, other, 3) == pytest.approx((8 / 9 + 0) / 2)
+    assert scores.macro_f1(only, only, 3) == scores.weighted_f1(only, only, 3) == 1
+    assert scores.macro_f1(only, only + 1, 3) == scores.weighted_f1(only, only + 1, 3) == 0
+    with pytest.raises(ValueError, match="outside"):
+        scores.macro_f1(only, other, 1)
+
+
 def test_huge_logits_have_a_finite_loss() -> None:
     logits = np.array([[1e4, 0.0], [0.0, 1e4]], np.float32)
     assert scores.nll(np.array([0, 1]), logits) == 0

@@ -50,8 +50,31 @@ def per_class(labels: IntArray, predictions: IntArray, classes: int) -> DoubleAr
 
 
 def macro(labels: IntArray, predictions: IntArray, classes: int) -> float:
-    """Return the mean accuracy over the classes that have images, in [0, 1]."""
+    """Return the mean accuracy over the classes that have images, in [0, 1]: balanced accuracy."""
     return float(np.nanmean(per_class(labels, predictions, classes)))
+
+
+def f1_per_class(labels: IntArray, predictions: IntArray, classes: int) -> DoubleArray:
+    """Return the F1 score of each class, float64 [K]; NaN for a class that is neither true nor predicted anywhere.
+
+    F1 is the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN): 0 for a class without a right prediction.
+    """
+    check_classes(labels, predictions, classes=classes)
+    sums = np.bincount(labels, minlength=classes) + np.bincount(predictions, minlength=classes)
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    scores = np.full(classes, np.nan)
+    np.divide(2 * right, sums, out=scores, where=sums > 0)
+    return scores
+
+
+def macro_f1(labels: IntArray, predictions: IntArray, classes: int) -> float:
+    """Return the mean F1 score over the classes that are true or predicted anywhere, in [0, 1]."""
+    return float(np.nanmean(f1_per_class(labels, predictions, classes)))
+
+
+def weighted_f1(labels: IntArray, predictions: IntArray, classes: int) -> float:
+    """Return the mean F1 score over images, each with the score of its true class, in [0, 1]."""
+    return float(f1_per_class(labels, predictions, classes)[labels].mean())
 
 
 def confusion(labels: IntArray, predictions: IntArray, classes: int) -> IntArray:

@@ -59,6 +59,12 @@ def _flatten(row: Row) -> dict[str, Any]:
     flat["options"] = canonical(flat["options"]).decode()
     flat["keys"] = " ".join(row.keys)
     flat["interval_low"], flat["interval_high"] = flat.pop("interval")
+    two = flat.pop("two_classes") or {"positive": None, "sensitivity": None, "specificity": None, "precision": None}
+    flat |= {"positive_class": two["positive"], "positive_precision": two["precision"]}
+    for name in ("sensitivity", "specificity"):
+        rate = two[name] or {"share": None, "interval": (None, None), "n": None}
+        flat |= dict(zip((f"{name}_low", f"{name}_high"), rate["interval"], strict=True))
+        flat |= {name: rate["share"], f"{name}_n": rate["n"]}
     for name in ("headroom", "over_probe"):
         difference = flat.pop(name) or {"top1": None, "interval": (None, None), "p": None, "real": None}
         low, high = difference.pop("interval")

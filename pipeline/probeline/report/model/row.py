@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from probeline.format import count, percent, seconds
 from probeline.names import Method, describe_tap
 from probeline.report.model.differences import Difference
+from probeline.report.model.two_classes import TwoClasses
 from probeline.results.methods import method_info
 from probeline.results.ranking import validation_rank
 from probeline.results.score import Score
@@ -91,6 +92,12 @@ class Row:
     """The result of a second head on its own task, in words; may be empty."""
     keys: tuple[str, ...] = ()
     """[seeds] Of its scores."""
+    macro_f1: float = field(kw_only=True)
+    """Mean F1 score of the classes that are true or predicted anywhere, in [0, 1]."""
+    weighted_f1: float = field(kw_only=True)
+    """Mean F1 score of the classes, weighted by their numbers of test images, in [0, 1]."""
+    two_classes: TwoClasses | None = field(kw_only=True)
+    """None unless there are two classes."""
 
     @property
     def rank(self) -> tuple[object, ...]:

@@ -14,10 +14,11 @@ from probeline.format import option, value_in_words
 from probeline.heads.temperature import LIMITS
 from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import per_class
+from probeline.metrics.scores import macro_f1, per_class, weighted_f1
 from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
+from probeline.report.model.two_classes import positive_class, two_classes
 from probeline.results.ranking import group_rows, table_order
 from probeline.results.score import Score
 from probeline.results.score_words import second_task
@@ -29,7 +30,8 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     Training from scratch has no weights; its row is in the block of the same backbone and image size.
     """
     groups = group_rows(scores)
-    rows = _compared([_row(group) for group in groups], groups)
+    positive = positive_class(groups)
+    rows = _compared([_row(group, positive) for group in groups], groups)
     indices: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
         indices[_net_of(rows[i], indices)].append(i)
@@ -70,7 +72,7 @@ _SECONDS = ("cold_seconds", "warm_seconds")
 """What a row has the mean of, with `_MEANS`."""
 
 
-def _row(group: tuple[Score, ...]) -> Row:
+def _row(group: tuple[Score, ...], positive: int | None) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)
@@ -82,7 +84,8 @@ def _row(group: tuple[Score, ...]) -> Row:
         top1_by_seed=tuple(score.top1 for score in group),
         interval=(float(low), float(high)),
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
-        per_class=_per_class(group),
+        **_by_class(group),
+        two_classes=two_classes(group, positive),
         temperature_limit=any(score.temperature in LIMITS for score in group),
         chosen=_chosen([score.chosen for score in group]),
         chosen_by="; ".join(dict.fromkeys(score.chosen_by for score in group)),
@@ -94,11 +97,16 @@ def _row(group: tuple[Score, ...]) -> Row:
     )
 
 
-def _per_class(group: tuple[Score, ...]) -> tuple[float | None, ...]:
-    """Return each class's accuracy, the seeds averaged."""
+def _by_class(group: tuple[Score, ...]) -> dict[str, Any]:
+    """Return each class's accuracy and the mean F1 scores, the seeds averaged."""
     labels, *by_seed = (np.asarray(x, np.int64) for x in (group[0].labels, *(score.predictions for score in group)))
-    shares = np.mean([per_class(labels, predictions, len(group[0].class_names)) for predictions in by_seed], axis=0)
-    return tuple(None if np.isnan(share) else float(share) for share in shares)
+    k = len(group[0].class_names)
+    shares = np.mean([per_class(labels, predictions, k) for predictions in by_seed], axis=0)
+    return {
+        "per_class": tuple(None if np.isnan(share) else float(share) for share in shares),
+        "macro_f1": fmean(macro_f1(labels, predictions, k) for predictions in by_seed),
+        "weighted_f1": fmean(weighted_f1(labels, predictions, k) for predictions in by_seed),
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -116,7 +116,19 @@ TERMS = (
         _has_several_rows,
     ),
     Term("headroom", "Fine-tune minus probe of the same net.", _if_any(lambda row: row.headroom is not None)),
-    Term("macro", "The mean accuracy of the classes, rare or frequent.", lambda content: uneven(content.rows)),
+    Term(
+        "macro",
+        "The mean accuracy of the classes, rare or frequent, which is also called balanced accuracy.",
+        lambda content: uneven(content.rows),
+    ),
+    Term("F1", "The harmonic mean of a class's precision and sensitivity; macro F1 is its mean over the classes."),
+    Term(
+        "sensitivity, specificity",
+        "Of two classes, the share of the positive one's images that is predicted positive, and of the other's that is "
+        "predicted negative.",
+        _if_any(lambda row: row.two_classes is not None),
+    ),
+    Term("precision", "The share of the images predicted as a class that are of it."),
     Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy."),
     Term("temperature", "A divisor of logits, fitted on val; it changes no prediction."),
     Term(

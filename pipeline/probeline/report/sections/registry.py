@@ -11,6 +11,7 @@ from probeline.report.sections.images.doctor import DataDoctor
 from probeline.report.sections.images.illustrations import EmbeddingMaps, Galleries, Pictures
 from probeline.report.sections.reproducibility import AllFigures, ConditionsSection, FigureSection, NotRunSection
 from probeline.report.sections.scores.calibration import Calibration
+from probeline.report.sections.scores.class_metrics import ClassMetrics
 from probeline.report.sections.scores.classes import AccuracyPerClass, ConfusionMatrices
 from probeline.report.sections.scores.comparisons import Disagreement, Pairs
 from probeline.report.sections.scores.latency import LatencySection
@@ -25,6 +26,7 @@ GROUP = "probeline.sections"
 
 SECTIONS: tuple[Section, ...] = (
     Results(),
+    ClassMetrics(),
     FigureSection(RESULTS, "cost", "Accuracy against time"),
     FigureSection(RESULTS, "ladder", "Training strategies"),
     LearningCurves(),
@@ -51,7 +53,7 @@ SECTIONS: tuple[Section, ...] = (
 
 _OTHERS = ""
 _MARKDOWN = (
-    *("results", "calibration", "pairs", "learning", "ranges", "published", "latency", "doctor", _OTHERS),
+    *("results", "metrics", "calibration", "pairs", "learning", "ranges", "published", "latency", "doctor", _OTHERS),
     *("missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""

@@ -27,7 +27,7 @@ class Calibration(Section):
         if not content.rows:
             return None
         return View(
-            "calibration.html",
+            "rows.html",
             {
                 "table": page_table(content, calibration_columns(content.rows)),
                 "notes": calibration_notes(content.rows),

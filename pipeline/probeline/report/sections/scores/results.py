@@ -166,8 +166,8 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
     classes = rows[0].per_class
     untested = f" without {n} of {len(classes)} that have no test image" if (n := classes.count(None)) else ""
-    macro = f"; macro is the mean accuracy of the classes{untested}" if uneven(rows) else ""
-    notes.append(f"The interval is Wilson's, for other test images{macro}.")
+    macro = f" Macro, or balanced accuracy, is the mean accuracy of the classes{untested}." if uneven(rows) else ""
+    notes.append(f"The interval is Wilson's, for other test images.{macro}")
     methods = {row.method for row in rows}
     single, double = ([text for name, text in heads.items() if name in methods] for heads in (_ONE_LOGIT, _TWO_LOGITS))
     if len(classes) == 2 and single and double:

@@ -1,0 +1,95 @@
+"""Metrics that do not count every image alike: macro accuracy, F1, and the rates of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from probeline.format import decimals, percent
+from probeline.report.model.content import ReportContent
+from probeline.report.model.row import Row, uneven
+from probeline.report.model.two_classes import Rate, TwoClasses
+from probeline.report.sections.section import RESULTS, Section, View
+from probeline.report.sections.tables import Column, bullets, join_parts, page_table, row_table
+
+
+class ClassMetrics(Section):
+    name, title, group = "metrics", "Metrics by class", RESULTS
+
+    def markdown(self, content: ReportContent) -> str | None:
+        if not content.blocks:
+            return None
+        table = row_table(content.blocks, metric_columns(content.rows))
+        return join_parts(table.markdown(), bullets(metric_notes(content.rows)))
+
+    def view(self, content: ReportContent) -> View | None:
+        if not content.rows:
+            return None
+        table, notes = page_table(content, metric_columns(content.rows)), metric_notes(content.rows)
+        return View("rows.html", {"table": table, "notes": notes, "figures": []})
+
+
+def metric_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns after the backbone's, without those that are empty in all rows."""
+    places = decimals(row.n_test for row in rows)
+
+    def rate(head: str, of: Callable[[TwoClasses], Rate | None]) -> Column:
+        def found_in(row: Row) -> Rate | None:
+            return of(row.two_classes) if row.two_classes else None
+
+        def value(row: Row) -> float | None:
+            return found.share if (found := found_in(row)) else None
+
+        def cell(row: Row) -> str:
+            if (found := found_in(row)) is None:
+                return ""
+            low, high = (percent(end, places) for end in found.interval)
+            return f"{percent(found.share, places)} ({low}–{high})"
+
+        return Column(f"{head} % (95 % interval)", cell, value=value)
+
+    def share(head: str, value: Callable[[Row], float | None]) -> Column:
+        def cell(row: Row) -> str:
+            return "" if (found := value(row)) is None else percent(found, places)
+
+        return Column(head, cell, value=value)
+
+    columns = [
+        Column("Method", lambda row: row.title, left=True),
+        share("Macro %", lambda row: row.macro if uneven(rows) else None),
+        share("Macro F1 %", lambda row: row.macro_f1),
+        rate("Sensitivity", lambda two: two.sensitivity),
+        rate("Specificity", lambda two: two.specificity),
+        share("Precision %", lambda row: row.two_classes.precision if row.two_classes else None),
+        share("Weighted F1 %", lambda row: row.weighted_f1),
+    ]
+    return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def metric_notes(rows: Sequence[Row]) -> list[str]:
+    """Return the notes that the table of these rows needs."""
+    notes = []
+    if uneven(rows):
+        notes.append("Macro, or balanced accuracy, is the mean accuracy of the classes, rare or frequent.")
+    notes.append(
+        "F1 is the harmonic mean of a class's precision and sensitivity, and 0 if nothing of the class is right. Macro "
+        "F1 is its mean over the classes that are true or predicted anywhere; weighted F1 counts each class by its "
+        "test images."
+    )
+    if any(row.two_classes for row in rows):
+        notes += _notes_of_two([row.two_classes for row in rows if row.two_classes])
+    if any(row.seeds > 1 for row in rows):
+        notes.append("With several seeds all numbers are means over them.")
+    return notes
+
+
+def _notes_of_two(rows: Sequence[TwoClasses]) -> list[str]:
+    images = {
+        (two.sensitivity.n if two.sensitivity else 0, two.specificity.n if two.specificity else 0) for two in rows
+    }
+    counted = f" ({' and '.join(f'{n:,}' for n in images.pop())} test images)" if len(images) == 1 else ""
+    return [
+        f"The positive class is {rows[0].positive!r}: the one with fewer test images, or the second class if both have "
+        "as many. Sensitivity is the share of its images that is predicted positive; specificity is the share of the "
+        f"other class's images that is predicted negative{counted}. Their intervals are Wilson's.",
+        "Precision is the share of the images predicted positive that are, and 0 if none is predicted so.",
+    ]
