@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
 import probeline
 from probeline.cli import program
+from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
+from probeline.session import Session
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,6 +65,28 @@ def test_it_is_said_after_the_fit_and_in_every_form_of_the_report(
     for name in ("index.html", "report.md"):
         text = (folder / name).read_text(encoding="utf-8").replace("&#39;", "'")
         assert text.count(NEVER) == 2, "as a caveat, and in what to do next"
+
+
+def test_the_order_of_probabilities_is_scored_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, 1.0, ("probe", "baselines", "compare"), capsys)
+    X, _ = rows(1.0)
+    folder = tmp_path / "reports" / "features--few"
+    found = scores_of(tmp_path)
+    settings = Settings.of(dataset=f"features:{tmp_path / 'few.npz'}", cache=tmp_path / "cache", reports=folder.parent)
+    splits = Session(settings).splits
+    probe = found["probe"]
+    # The same head by scikit-learn, on the same rows.
+    scaler = StandardScaler().fit(X[splits.train.rows])
+    head = LogisticRegression(C=1 / (2 * probe.chosen["l2"] * len(splits.train.rows)), tol=1e-10, max_iter=10_000)
+    head.fit(scaler.transform(X[splits.train.rows]), (splits.train.rows >= 122).astype(int))
+    order = head.decision_function(scaler.transform(X[splits.test.rows]))
+    assert probe.auroc == pytest.approx(roc_auc_score(splits.test.rows >= 122, order), abs=1e-6)
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO((folder / "report.csv").read_text()))}
+    for method, score in found.items():
+        assert score.auroc is not None
+        assert float(lines[method]["auroc"]) == score.auroc
+    table = (folder / "report.md").read_text(encoding="utf-8").split("## Metrics by class")[1]
+    assert f" {100 * probe.auroc:.1f} |" in table.split("linear probe (exact)")[1].split("\n")[0]
 
 
 def test_nothing_is_said_where_the_rare_class_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from probeline.cli import program
 from probeline.commands import probe
@@ -62,6 +63,7 @@ def test_predictions_are_joined_by_sample_id(session: Session, tmp_path: Path) -
     assert score.val_top1 == 1.0
     assert (score.method, score.backbone) == ("added", "mine")
     assert score.labels == SCORES.load(session.reports)[0][0].labels
+    assert score.auroc is None, "there are no probabilities"
 
 
 def test_probabilities_are_calibrated_like_all_others(session: Session, tmp_path: Path) -> None:
@@ -72,6 +74,10 @@ def test_probabilities_are_calibrated_like_all_others(session: Session, tmp_path
     assert list(score.predictions) == chances[session.splits.test.rows].argmax(axis=1).tolist()
     expected = -np.log(chances[session.splits.test.rows, list(score.labels)]).mean()
     assert score.raw_nll == pytest.approx(expected, rel=1e-4)
+    heated = np.log(np.maximum(chances[session.splits.test.rows], 1e-9)) / score.temperature
+    heated = np.exp(heated) / np.exp(heated).sum(axis=1, keepdims=True)
+    areas = [roc_auc_score(np.array(score.labels) == k, heated[:, k]) for k in set(score.labels)]
+    assert score.auroc == pytest.approx(np.mean(areas), abs=1e-6)
 
 
 def test_a_row_is_shown_and_compared_in_pairs(

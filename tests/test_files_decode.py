@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probeline.files.decode import BadRecord, Members, decode, encode, parse_json
+from probeline.files.decode import BadRecord, IfKnown, Members, decode, encode, parse_json
 from probeline.files.limits import Length, Pattern, Within
 from probeline.results.embedding_map import EmbeddingMap, Projection
 
@@ -74,6 +74,23 @@ def test_a_record_comes_back_with_its_types() -> None:
     assert type(again.shares[1]) is int, "an integer is kept, so that it is written as before"
     assert json.dumps(encode(again)) == json.dumps(asdict(OUTER))
     assert decode(Outer, encode(OUTER)) == OUTER
+
+
+@dataclass(frozen=True)
+class Later:
+    count: int
+    share: Annotated[float | None, IfKnown()] = None
+    other: float | None = None
+
+
+def test_a_field_of_a_later_program_is_written_only_if_it_is_known() -> None:
+    assert encode(Later(1)) == {"count": 1, "other": None}
+    assert encode(Later(1, 0.0)) == {"count": 1, "share": 0.0, "other": None}
+    for record in (Later(1), Later(1, 0.0), Later(1, 0.25, 0.5)):
+        assert decode(Later, values_of(record)) == record
+    assert decode(Later, {"count": 1, "share": None}) == Later(1)
+    with pytest.raises(BadRecord, match="share: expected"):
+        decode(Later, {"count": 1, "share": "x"})
 
 
 def test_a_field_with_a_default_may_be_missing() -> None:

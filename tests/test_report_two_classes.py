@@ -63,7 +63,7 @@ def test_the_positive_class_is_the_rarer_one_and_of_equals_the_second() -> None:
 
 
 def test_all_rows_have_one_positive_class_whatever_test_images_they_have() -> None:
-    few = replace(score_of([0, 1, 1], [0, 0, 0]), splits="a" * 64)
+    few = replace(score_of([0] + [1] * 4, [0] * 5), splits="a" * 64)
     many = replace(score_of([0] * 9 + [1], [0] * 10, method="knn"), splits="b" * 64)
     assert [row.two_classes and row.two_classes.positive for row in aggregate([few, many])] == ["rare", "rare"]
     # Images that several rows share count once.

@@ -320,6 +320,11 @@ def test_a_mutated_record_is_used_or_named(kind: RecordKind[Any, ...], chance: r
         ({"certificate": None}, "certificate: expected an object, got None"),
         ({"top1": 1.5}, "top1: expected 0 to 1, got 1.5"),
         ({"top1": 0.125}, "top1 0.125, where "),
+        ({"auroc": 1.5}, "auroc: expected 0 to 1, got 1.5"),
+        (
+            {"auroc": 0.5, "labels": [0] * 153, "predictions": [0] * 153, "top1": 1.0, "interval": [0.9, 1.0]},
+            "auroc of",
+        ),
         ({"interval": [0.9, 0.1]}, "interval 0.9 to 0.1 does not hold"),
         ({"predictions": [0]}, "1 predictions, "),
         ({"labels": [7] * 153}, "labels in [7, 7], where there are 2 classes"),

@@ -63,7 +63,8 @@ def score_predictions(session: Session, path: Path) -> Score:
         raise BadData("the --add file names an image twice", where=path, got=f"{len(ids) - len(row_of):,} times")
     test = _take(session, session.splits.test, logits, row_of, path)
     held_out = _take(session, session.splits.val, logits, row_of, path)
-    return _score(session, path, held_out, test)
+    score = _score(session, path, held_out, test)
+    return score if has_probabilities else replace(score, auroc=None)
 
 
 def _probabilities(table: Table, classes: tuple[str, ...]) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from probeline.heads.temperature import fit_temperature
+from probeline.metrics.auroc import auroc
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
 from probeline.types import DataSet, FloatArray, IntArray, Split
@@ -79,7 +80,7 @@ class SingleLabel:
     def metrics(
         self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
     ) -> dict[str, Any]:
-        """Return accuracies, their interval, likelihood and calibration; the temperature is fitted on val alone."""
+        """Return accuracies, an interval, AUROC, likelihood and calibration; the temperature is fitted on val alone."""
         predictions = logits.argmax(1)
         temperature = fit_temperature(val_targets, val_logits)
         calibrated, raw = chances(logits, temperature), chances(logits)
@@ -90,6 +91,7 @@ class SingleLabel:
             "top5": top_k(targets, logits, 5) if self.classes > _FEW_CLASSES else None,
             "macro": macro(targets, predictions, self.classes),
             "interval": wilson(int((targets == predictions).sum()), len(targets)),
+            "auroc": auroc(targets, logits / np.float64(temperature)),
             "temperature": temperature,
             "nll": nll(targets, logits / np.float64(temperature)),
             "brier": brier(targets, calibrated),

@@ -50,9 +50,10 @@ def _measured(artifact: Artifact) -> list[str]:
     low, high = (percent(end, places) for end in row.interval)
     chosen = ", ".join(option(name, value) for name, value in row.chosen.items())
     seed = "no seed: nothing is random" if row.seed is None else f"seed {row.seed}"
+    auroc = "" if row.auroc is None else f", AUROC {percent(row.auroc, places)} %"
     lines = [
         f"test top-1 {percent(row.top1, places)} % (Wilson's 95 % interval {low} to {high} %, "
-        f"n = {row.n_test:,}), macro {percent(row.macro, places)} %, {seed}",
+        f"n = {row.n_test:,}), macro {percent(row.macro, places)} %{auroc}, {seed}",
         f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {row.nll:.4g}, Brier's score "
         f"{row.brier:.4g}, ECE {row.ece:.4g}; without it NLL {row.raw_nll:.4g}, ECE {row.raw_ece:.4g}",
         f"{row.dataset}: {row.n_train:,} train, {row.n_val:,} val and {row.n_test:,} test images; "

@@ -47,10 +47,22 @@ class Members:
     record_class: type
 
 
+@dataclass(frozen=True)
+class IfKnown:
+    """In ``Annotated[X | None, IfKnown()]``: a field with the default None that is written only if it is another value.
+
+    Records of programs that did not know the field keep their bytes.
+    """
+
+
 def encode(record: Any) -> dict[str, Any]:
     """Return the fields of a record, a dataclass, as values that JSON can hold if its numbers are finite."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    is_packed = _packed_fields(cast(Any, type(record)))
+    record_class = cast(Any, type(record))
+    is_packed = _marked_fields(record_class, Packed())
+    for name in _marked_fields(record_class, IfKnown()):
+        if values[name] is None:
+            del values[name]
     return {
         name: pack(value) if name in is_packed and len(value) > MOST_LISTED else _encode_value(value)
         for name, value in values.items()
@@ -71,9 +83,9 @@ _SCALARS = {int, float, str, bool, NoneType}
 
 
 @cache
-def _packed_fields(record_class: Any) -> frozenset[str]:
+def _marked_fields(record_class: Any, mark: Packed | IfKnown) -> frozenset[str]:
     hints = get_type_hints(record_class, include_extras=True)
-    return frozenset(name for name, hint in hints.items() if Packed() in get_args(hint))
+    return frozenset(name for name, hint in hints.items() if mark in get_args(hint))
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -90,8 +102,8 @@ def decode(record_class: type[Record], values: object) -> Record:
     The hints of a record's fields may be ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``Literal``, other
     frozen dataclasses, and of all these ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``, ``X | Y`` and
     ``Annotated[X, check]``, where a check returns what it expects instead of a value (see
-    :mod:`probeline.files.limits`), or is `Members`. An integer is accepted, and kept, as a ``float``; a field may be
-    missing if it has a default.
+    :mod:`probeline.files.limits`), or is `Members` or `IfKnown`. An integer is accepted, and kept, as a ``float``; a
+    field may be missing if it has a default.
 
     Raises
     ------
@@ -214,7 +226,7 @@ def _decode_checked(decode_value: _Decoder, checks: tuple[Any, ...], value: obje
             raise BadRecord(f"{path}: {error}") from error
     decoded = decode_value(value, path)
     for check in checks:
-        if isinstance(check, Packed):
+        if isinstance(check, Packed | IfKnown):
             continue
         if isinstance(check, Members):
             _decode_record(check.record_class, value, path, others=True)

@@ -18,7 +18,8 @@ def check_classes(*arrays: IntArray, classes: int | None = None) -> None:
             raise ValueError(f"classes lie in [{array.min()}, {array.max()}], outside [0, {classes})")
 
 
-def _check_logits(labels: IntArray, logits: AnyFloatArray) -> None:
+def check_logits(labels: IntArray, logits: AnyFloatArray) -> None:
+    """Require floats [n, K] without NaN, and their labels int64 [n] in [0, K)."""
     if logits.ndim != 2 or not np.issubdtype(logits.dtype, np.floating) or len(logits) != len(labels):
         raise ValueError(f"logits must be floats [{len(labels)}, K], not {logits.dtype} {list(logits.shape)}")
     if np.isnan(logits).any():
@@ -27,7 +28,7 @@ def _check_logits(labels: IntArray, logits: AnyFloatArray) -> None:
 
 
 def _check_probabilities(labels: IntArray, probabilities: AnyFloatArray) -> None:
-    _check_logits(labels, probabilities)
+    check_logits(labels, probabilities)
     # 1e-3 is float16's rounding of a row's largest value; no softmax in float32 or float64 comes near it.
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
         raise ValueError("the rows are not probabilities: each must be 0 or more and sum to 1")
@@ -86,7 +87,7 @@ def confusion(labels: IntArray, predictions: IntArray, classes: int) -> IntArray
 
 def nll(labels: IntArray, logits: AnyFloatArray) -> float:
     """Return the mean negative log-likelihood in nats of logits [n, K], in float64."""
-    _check_logits(labels, logits)
+    check_logits(labels, logits)
     wide = logits.astype(np.float64)
     return float((logsumexp(wide, axis=1) - np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]).mean())
 
@@ -96,7 +97,7 @@ def top_k(labels: IntArray, logits: AnyFloatArray, k: int) -> float:
 
     Of equal logits the lower class comes first, so that ``top_k(labels, logits, 1)`` is the top-1 of the argmax.
     """
-    _check_logits(labels, logits)
+    check_logits(labels, logits)
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k must lie in [1, {logits.shape[1]}], not {k}")
     own = np.take_along_axis(logits, labels[:, None], axis=1)
@@ -126,7 +127,7 @@ def brier(labels: IntArray, probabilities: AnyFloatArray) -> float:
 
 def squared(labels: IntArray, outputs: AnyFloatArray) -> float:
     """Return the mean over rows of ``||output - one-hot label||^2``, in float64: Brier's score of probabilities."""
-    _check_logits(labels, outputs)
+    check_logits(labels, outputs)
     wide = outputs.astype(np.float64)
     own = np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]
     return float((np.square(wide).sum(axis=1) - np.square(own) + np.square(1 - own)).mean())

@@ -8,6 +8,7 @@ from operator import eq
 from typing import Annotated, Any
 
 from probeline.disk import path_name
+from probeline.files.decode import IfKnown
 from probeline.files.limits import (
     Count,
     Length,
@@ -123,6 +124,10 @@ class Score:
     """Per candidate: its hyper-parameters and val score, and for a head its test score, computed after selection."""
     environment: Environment = field(default_factory=dict)
     """Hardware and versions."""
+    auroc: Annotated[Share | None, IfKnown()] = None
+    """Area under the ROC curve of the probabilities with that temperature, in [0, 1]; of several classes the mean over
+    each against the rest. None if one class has all test images, if the predictions have no probabilities, and in
+    scores of earlier programs."""
 
     def __post_init__(self) -> None:
         check_lengths(predictions=self.predictions, labels=self.labels, images=range(self.n_test))
@@ -132,6 +137,8 @@ class Score:
         if abs(right / self.n_test - self.top1) > _ROUNDING:
             raise ValueError(f"top1 {self.top1:.6g}, where {right:,} of {self.n_test:,} predictions are right")
         check_interval("interval", self.interval, self.top1)
+        if self.auroc is not None and len(set(self.labels)) < 2:
+            raise ValueError("auroc of test images of one class")
         check_lengths(bins=self.bins, raw_bins=self.raw_bins)
         for bins in (self.bins, self.raw_bins):
             if (images := sum(n for n, _, _ in bins)) != self.n_test:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from probeline.files.decode import BadRecord, decode, encode
+from probeline.files.decode import BadRecord, IfKnown, decode, encode
 from probeline.identity import PREPROCESS_VERSION
 from probeline.images import Decoding, Preprocess
 from probeline.names import TapReading
@@ -102,7 +102,7 @@ class GraphFacts:
     torch: str
     images: int = 0
     difference: float = 0.0
-    opset: int | None = None
+    opset: Annotated[int | None, IfKnown()] = None
     """Of ONNX."""
 
 
@@ -149,6 +149,7 @@ class Measured:
     optimism: float | None
     certificate: Mapping[str, Any]
     environment: Mapping[str, Any]
+    auroc: Annotated[float | None, IfKnown()] = None
     proof: str = ""
     """How the predictor's answers compared with the score's."""
 
@@ -236,9 +237,6 @@ def to_values(artifact: Artifact) -> dict[str, Any]:
     values = {**encode(artifact), "preprocess": artifact.preprocess.identity(), "asked": artifact.request}
     del values["request"]
     values["neighbours"] = values["neighbours"] or {}
-    for facts in values["graphs"].values():
-        if facts["opset"] is None:
-            del facts["opset"]
     return values
 
 

@@ -98,6 +98,8 @@ class Row:
     """Mean F1 score of the classes, weighted by their numbers of test images, in [0, 1]."""
     two_classes: TwoClasses | None = field(kw_only=True)
     """None unless there are two classes."""
+    auroc: float | None = field(kw_only=True)
+    """None if any seed has none."""
 
     @property
     def rank(self) -> tuple[object, ...]:

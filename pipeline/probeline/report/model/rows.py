@@ -86,6 +86,7 @@ def _row(group: tuple[Score, ...], positive: int | None) -> Row:
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
         **_by_class(group),
         two_classes=two_classes(group, positive),
+        auroc=_mean_of_all([score.auroc for score in group]),
         temperature_limit=any(score.temperature in LIMITS for score in group),
         chosen=_chosen([score.chosen for score in group]),
         chosen_by="; ".join(dict.fromkeys(score.chosen_by for score in group)),
@@ -113,6 +114,12 @@ def _mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that are not None, or None without any."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values, or None if any is None."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:

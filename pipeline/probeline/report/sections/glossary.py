@@ -128,6 +128,11 @@ TERMS = (
         "predicted negative.",
         _if_any(lambda row: row.two_classes is not None),
     ),
+    Term(
+        "AUROC",
+        "Area under the ROC curve: how often an image of a class has a higher probability of it than another class's.",
+        _if_any(lambda row: row.auroc is not None),
+    ),
     Term("precision", "The share of the images predicted as a class that are of it."),
     Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy."),
     Term("temperature", "A divisor of logits, fitted on val; it changes no prediction."),

@@ -1,4 +1,4 @@
-"""Metrics that do not count every image alike: macro accuracy, F1, and the rates of two classes."""
+"""Metrics beyond top-1: macro accuracy, F1, the area under the ROC curve, and the rates of two classes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from probeline.report.model.row import Row, uneven
 from probeline.report.model.two_classes import Rate, TwoClasses
 from probeline.report.sections.section import RESULTS, Section, View
 from probeline.report.sections.tables import Column, bullets, join_parts, page_table, row_table
+
+_AUROC_OF_TWO = (
+    "AUROC, the area under the ROC curve, is the share of pairs of a positive and a negative image in which the first "
+    "has the higher probability to be positive; a half is chance."
+)
+_AUROC = (
+    "AUROC, the area under the ROC curve, is the share of pairs, of an image of a class and one of another, in which "
+    "the first has the higher probability of that class; it is the mean over the tested classes, and a half is chance."
+)
 
 
 class ClassMetrics(Section):
@@ -57,6 +66,7 @@ def metric_columns(rows: Sequence[Row]) -> list[Column]:
         Column("Method", lambda row: row.title, left=True),
         share("Macro %", lambda row: row.macro if uneven(rows) else None),
         share("Macro F1 %", lambda row: row.macro_f1),
+        share("AUROC %", lambda row: row.auroc),
         rate("Sensitivity", lambda two: two.sensitivity),
         rate("Specificity", lambda two: two.specificity),
         share("Precision %", lambda row: row.two_classes.precision if row.two_classes else None),
@@ -77,6 +87,13 @@ def metric_notes(rows: Sequence[Row]) -> list[str]:
     )
     if any(row.two_classes for row in rows):
         notes += _notes_of_two([row.two_classes for row in rows if row.two_classes])
+    if any(row.auroc is not None for row in rows):
+        notes.append(_AUROC_OF_TWO if len(rows[0].per_class) == 2 else _AUROC)
+    if any(row.auroc is None for row in rows) and sum(n is not None for n in rows[0].per_class) > 1:
+        notes.append(
+            "A row has no AUROC if a score of it is of an earlier version, or of predictions without probabilities. To "
+            "have the first kind again, delete its file and run its command."
+        )
     if any(row.seeds > 1 for row in rows):
         notes.append("With several seeds all numbers are means over them.")
     return notes
