@@ -58,6 +58,17 @@ def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settin
 # Scores
 
 
+def test_the_epoch_and_the_candidate_are_selected_by_the_metric(world: Path, tmp_path: Path) -> None:
+    settings = options(world, tmp_path, metric="macro", train=("lr=1e-3,3e-3",), strategies=("full",))
+    score = run(settings)["finetune"]
+    assert score.options["select_by"] == "macro"
+    chosen = score.history[score.chosen["epoch"] - 1]
+    assert score.val_score == chosen["val_score"] == max(epoch["val_score"] for epoch in score.history)
+    assert score.val_top1 == chosen["val_top1"]
+    assert max(point["macro"] for point in score.path) == score.val_score
+    assert run(settings)["finetune"] == score, "it is found again"
+
+
 @pytest.mark.parametrize("method", ["finetune", "scratch"])
 def test_a_score_says_what_was_done(method: str, first: tuple[Settings, dict[str, Score]]) -> None:
     settings, scores = first

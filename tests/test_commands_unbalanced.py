@@ -31,14 +31,16 @@ def rows(gap: float) -> tuple[np.ndarray, np.ndarray]:
     return X.astype(np.float32), y
 
 
-def run(folder: Path, gap: float, verbs: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> list[str]:
+def run(
+    folder: Path, gap: float, verbs: tuple[str, ...], capsys: pytest.CaptureFixture[str], *options: str
+) -> list[str]:
     """Run some verbs on such rows and return the lines of each, joined."""
     X, y = rows(gap)
     np.savez(folder / "few.npz", X=X, y=y)
     folders = ["--cache", str(folder / "cache"), "--reports", str(folder / "reports")]
     shown = []
     for verb in verbs:
-        assert program.main([verb, "--dataset", f"features:{folder / 'few.npz'}", *folders]) == 0
+        assert program.main([verb, "--dataset", f"features:{folder / 'few.npz'}", *folders, *options]) == 0
         shown.append(" ".join(capsys.readouterr().out.split()))
     return shown
 
@@ -87,6 +89,41 @@ def test_the_order_of_probabilities_is_scored_and_shown(tmp_path: Path, capsys: 
         assert float(lines[method]["auroc"]) == score.auroc
     table = (folder / "report.md").read_text(encoding="utf-8").split("## Metrics by class")[1]
     assert f" {100 * probe.auroc:.1f} |" in table.split("linear probe (exact)")[1].split("\n")[0]
+
+
+def test_macro_selects_among_scores_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shown,) = run(tmp_path, 1.0, ("probe",), capsys)
+    before = scores_of(tmp_path)
+    again = run(tmp_path, 1.0, ("probe", "compare"), capsys, "--metric", "top1")
+    assert again[0].count("already scored, skipped") == 3, "top-1 is the default, whose keys are as ever"
+    shown, _, compared = run(tmp_path, 1.0, ("probe", "baselines", "compare"), capsys, "--metric", "macro")
+    assert "already scored" not in shown
+    assert "Rows were selected by different metrics, macro and top1" in compared
+    every = SCORES.load(tmp_path / "reports" / "features--few")[0]
+    found = {score.method: score for score in every if score.val_score is not None}
+    assert found.keys() == before.keys() | {"logistic", "ridge", "knn", "centroid"}
+    for method, score in found.items():
+        assert score.options["select_by"] == "macro"
+        if score.path:
+            values = [point["macro"] for point in score.path]
+            assert score.val_score == max(values)
+            assert score.val_top1 == score.path[values.index(max(values))]["top1"] or values.count(max(values)) > 1
+            assert all(point["test_macro"] is not None for point in score.path), method
+    assert found["probe"].key != before["probe"].key
+
+
+def test_a_report_of_one_metric_ranks_by_it_and_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *_, compared = run(tmp_path, 1.0, ("probe", "baselines", "compare"), capsys, "--metric", "macro")
+    scores = scores_of(tmp_path)
+    best = max(scores.values(), key=lambda score: (round(score.val_score or 0, 9), score.method == "probe"))
+    assert f"best on validation (macro {100 * (best.val_score or 0):.1f} %)" in compared
+    assert "different metrics" not in compared
+    text = (tmp_path / "reports" / "features--few" / "index.html").read_text(encoding="utf-8")
+    assert "--metric macro" in text, "the command of each row"
+    assert "Val macro %" in text
+    assert "Not run: linear probe" not in compared
+    *_, other = run(tmp_path, 1.0, ("compare",), capsys)
+    assert "Not run: linear probe (exact)" in other, "the rows by top-1"
 
 
 def test_nothing_is_said_where_the_rare_class_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from probeline.commands import baselines, probe
 from probeline.evaluate.features import CachedFeatures
@@ -30,7 +31,7 @@ from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import FloatArray
+from probeline.types import FloatArray, IntArray
 from small_runs import Listening, configuration, extracted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,6 +52,47 @@ def rounds(n: int, *, folds: int) -> list[Fold]:
     y = np.arange(2 * n, dtype=np.int64) % 3
     scaler = Scaler(np.zeros(3, np.float32), np.ones(3, np.float32))
     return [Fold(X[:n], y[:n], X[n:] + fold, y[n:], scaler) for fold in range(folds)]
+
+
+class FixedHeads(HeadMethod[IntArray]):
+    """Heads that predict given classes, whatever the rows are."""
+
+    name = "fixed"
+
+    def __init__(self, *predictions: Sequence[int]) -> None:
+        self.predictions = [np.array(one) for one in predictions]
+
+    def candidates(self, settings: FitSettings, rows: int) -> Candidates:
+        return Candidates.unordered([{"number": number} for number in range(len(self.predictions))])
+
+    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[IntArray]:
+        return [self.predictions[candidate["number"]] for candidate in candidates.values]
+
+    def logits(self, heads: Sequence[IntArray], X: FloatArray) -> Iterator[FloatArray]:
+        return (np.eye(3, dtype=np.float32)[head] for head in heads)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("top1", 0), ("macro", 1), ("macro-f1", 2)])
+def test_the_metric_decides_which_candidate_is_best(metric: str, best: int) -> None:
+    truth = [0] * 10 + [1] * 2 + [2]
+    heads = (
+        [0] * 10 + [1, 0, 0],  # 11 of 13 right
+        [2] * 4 + [0] * 4 + [1] * 2 + [1] * 2 + [2],  # right on all of the rare ones
+        [0] * 8 + [1, 2] + [1, 0] + [2],  # in between
+    )
+    expected = {
+        "top1": [accuracy_score(truth, head) for head in heads],
+        "macro": [balanced_accuracy_score(truth, head) for head in heads],
+        "macro-f1": [f1_score(truth, head, average="macro", zero_division=0) for head in heads],
+    }
+    assert [int(np.argmax(values)) for values in expected.values()] == [0, 1, 2], "each metric has its own best"
+    X, y = np.zeros((13, 3), np.float32), np.array(truth)
+    folds = [Fold(X, y, X, y, Scaler(np.zeros(3, np.float32), np.ones(3, np.float32)))] * 2
+    selection = select(folds, FixedHeads(*heads), FitSettings({}, 3), SingleLabel(3, metric))
+    assert selection.index == best
+    for name in dict.fromkeys(("top1", metric)):
+        assert [point[name] for point in selection.path] == pytest.approx(expected[name], abs=1e-9)
+    assert ("macro" in selection.path[0]) == (metric == "macro")
 
 
 class NoisyHead(HeadMethod[tuple[Fold, float, float]]):

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from torch import Tensor, nn
 
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
 from probeline.finetuning.head import TwoHeads, fresh_head
 from probeline.finetuning.training.losses import CrossEntropy, DistillationLoss, TwoTaskLoss
-from probeline.finetuning.training.trainer import Trainer
+from probeline.finetuning.training.trainer import Trainer, _best_epoch
 from probeline.types import DROPPED, IntArray
 from small_trainings import (
     BATCHES_AN_EPOCH,
@@ -49,6 +50,26 @@ def chances(logits: Tensor) -> Tensor:
 
 
 # By hand
+
+
+def test_the_metric_that_selects_is_measured_too() -> None:
+    plain = CrossEntropy(0.0).measure(OUTPUT, TRUTH, ROWS)
+    assert "val_score" not in plain
+    two = TwoTaskLoss(0.0, 3, 1.0, torch.zeros(10, dtype=torch.long), torch.zeros(10, dtype=torch.long), 1.0)
+    wide = torch.cat([OUTPUT, 9 * torch.ones(5, 2)], 1)  # a second task's columns are no classes
+    for metric, average in (("macro", None), ("macro-f1", "macro")):
+        predicted = OUTPUT.argmax(1)
+        expected = f1_score(TRUTH, predicted, average=average, zero_division=0) if average else None
+        expected = balanced_accuracy_score(TRUTH, predicted) if expected is None else expected
+        measured = CrossEntropy(0.0, metric=metric).measure(OUTPUT, TRUTH, ROWS)
+        assert measured == {**plain, "val_score": pytest.approx(expected)}
+        assert replace(two, metric=metric).measure(wide, TRUTH, ROWS)["val_score"] == pytest.approx(expected)
+
+
+def test_the_epoch_is_chosen_by_the_metric_if_it_is_measured() -> None:
+    history = [{"epoch": 1, "val_top1": 0.9, "val_loss": 1.0}, {"epoch": 2, "val_top1": 0.8, "val_loss": 1.0}]
+    assert _best_epoch(history) == 1
+    assert _best_epoch([{**one, "val_score": value} for one, value in zip(history, (0.5, 0.6), strict=True)]) == 2
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

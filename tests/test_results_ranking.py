@@ -10,7 +10,10 @@ import pytest
 from made_scores import make_score
 from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.pairs import MAX_ROWS, matrix
+from probeline.report.model.recommendation import recommend
 from probeline.report.model.rows import blocks
+from probeline.report.model.verdict import verdict
+from probeline.report.page.answer import summary
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 
@@ -88,3 +91,37 @@ def test_of_several_seeds_the_mean_counts() -> None:
         "probe-sgd",
     ]
     assert best_by_validation([]) is None
+
+
+def by_macro(score: Score, val_score: float) -> Score:
+    return replace(score, options={**score.options, "select_by": "macro"}, val_score=val_score)
+
+
+def test_rows_that_another_metric_selected_are_ranked_by_it() -> None:
+    high = by_macro(make_score("probe", val_top1=0.9), 0.5)
+    fair = by_macro(make_score("knn", val_top1=0.8), 0.7)
+    for some in permutations([high, fair]):
+        assert rank_by_validation(some) == [(fair,), (high,)]
+        decision = recommend(blocks(some))
+        assert decision.best_on_validation is not None
+        assert decision.best_on_validation.row.method == "knn"
+        assert "best on validation (macro 70.0 %)" in verdict(blocks(some)).answer
+        assert summary(decision)[0].cells[2] == "macro 70.0"
+        assert "selected by different metrics" not in " ".join(decision.caveats)
+    seeds = [by_macro(make_score("finetune", seed=seed, val_top1=0.1), 0.6 + 0.3 * seed) for seed in (0, 1)]
+    assert best_by_validation([high, fair, *seeds]) == tuple(seeds), "the mean of the seeds is 0.75"
+
+
+def test_rows_that_different_metrics_selected_are_ranked_by_top1_and_that_is_said() -> None:
+    fair, other = by_macro(make_score("knn", val_top1=0.8), 1.0), make_score("probe", val_top1=0.9)
+    assert rank_by_validation([fair, other]) == [(other,), (fair,)]
+    decision = recommend(blocks([fair, other]))
+    words = "Rows were selected by different metrics, macro and top1: all of them are ranked by validation top-1."
+    assert words in decision.caveats
+    assert "best on validation (90.0 %)" in verdict(blocks([fair, other])).answer
+
+
+def test_a_metric_and_its_value_come_together() -> None:
+    for changes in ({"options": {"select_by": "macro"}}, {"val_score": 0.5}):
+        with pytest.raises(ValueError, match="val_score"):
+            replace(make_score("knn"), **changes)

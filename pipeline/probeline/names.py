@@ -16,6 +16,10 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 GREY_BITS = ("8", "10", "12", "14", "16")
 """Bit depths of grey that ``--grey-range`` takes, and that ``auto`` chooses from."""
 
+TOP1 = "top1"
+METRICS = (TOP1, "macro", "macro-f1")
+"""What validation may select by; the first is the default."""
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input"]

@@ -12,10 +12,10 @@ from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, read_table
 from probeline.errors import BadData, UnknownName
 from probeline.evaluate.requests import result_key
-from probeline.evaluate.task import task_of
+from probeline.evaluate.task import metric_options, task_of
 from probeline.files.reading import ARRAYS, read_bytes
 from probeline.identity import HEADS_VERSION, digest_bytes
-from probeline.names import Method
+from probeline.names import TOP1, Method
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.text import shown_names
@@ -108,9 +108,11 @@ def _take(
 def _score(
     session: Session, path: Path, held_out: tuple[IntArray, FloatArray], test: tuple[IntArray, FloatArray]
 ) -> Score:
-    task = task_of(session.dataset)
+    task = task_of(session.dataset, session.settings.seeding.metric)
+    on_val = task.measures(*held_out)
     sha256 = digest_bytes(read_bytes(path, ARRAYS))
-    options = {"version": HEADS_VERSION, "file": path.name, "sha256": sha256[:12]}
+    metric = metric_options(task.selection_metric)
+    options = {"version": HEADS_VERSION, **metric, "file": path.name, "sha256": sha256[:12]}
     return Score(
         dataset=session.dataset.title,
         backbone=path.stem,
@@ -126,7 +128,8 @@ def _score(
         n_val=len(held_out[0]),
         n_test=len(test[0]),
         class_names=session.dataset.class_names,
-        val_top1=task.selection_score(*held_out),
+        val_top1=on_val[TOP1],
+        val_score=None if task.selection_metric == TOP1 else on_val[task.selection_metric],
         chosen={},
         chosen_by="",
         trainable=0,

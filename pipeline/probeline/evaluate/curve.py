@@ -18,7 +18,7 @@ from probeline.evaluate.requests import ScoreRequest, record_fields, result_key
 from probeline.evaluate.selection import select
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION, digest_bytes
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, TOP1, Method
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.methods import method_info
 from probeline.session import Session
@@ -188,7 +188,7 @@ def fit_point(
     return {
         "l2": selection.selected["l2"],
         "edge": selection.is_at_edge,
-        "val_top1": selection.path[selection.index][task.selection_metric],
-        "test_top1": task.selection_score(y_test, logits),
+        "val_top1": selection.path[selection.index][TOP1],
+        "test_top1": task.measures(y_test, logits)[TOP1],
         "converged": all(point["converged"] for point in selection.path),
     }

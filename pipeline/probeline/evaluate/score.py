@@ -10,11 +10,14 @@ from typing import Any, Generic, TypeVar
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.heads.registry import head_method, head_methods
-from probeline.evaluate.requests import find_score, score_fields
+from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
 from probeline.evaluate.selection import select
+from probeline.evaluate.task import Task, metric_options, task_of
 from probeline.files.decode import encode
 from probeline.format import option
+from probeline.names import TOP1
 from probeline.results.score import SCORES, Score
+from probeline.session import Session
 from probeline.types import FloatArray
 
 Head = TypeVar("Head")
@@ -38,10 +41,7 @@ def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
 def are_scored(features: CachedFeatures, verb: str) -> bool:
     """Return whether all requested head methods of a verb are scored on some features."""
     session = features.session
-    requests = (
-        features.request(method.name, seed, **method.options(session.settings.heads))
-        for method, seed in _methods_and_seeds(features, verb)
-    )
+    requests = (_request(features, method, seed) for method, seed in _methods_and_seeds(features, verb))
     return all(isinstance(find_score(session, features.backbone, request), Score) for request in requests)
 
 
@@ -55,6 +55,17 @@ def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[HeadMe
     return runs
 
 
+def _request(features: CachedFeatures, method: HeadMethod[Any], seed: int | None) -> ScoreRequest:
+    settings = features.session.settings
+    options = {**metric_options(settings.seeding.metric), **method.options(settings.heads)}
+    return features.request(method.name, seed, **options)
+
+
+def _task(session: Session) -> Task:
+    """Return the task, selected by the metric that the settings name."""
+    return task_of(session.dataset, session.settings.seeding.metric)
+
+
 def score_head(
     features: CachedFeatures,
     method: HeadMethod[Head],
@@ -63,7 +74,7 @@ def score_head(
 ) -> Score:
     """Return the score of one method, found or new; `shared` keeps the last selection, for methods that share it."""
     session, shared = features.session, {} if shared is None else shared
-    request = features.request(method.name, seed, **method.options(session.settings.heads))
+    request = _request(features, method, seed)
     if finished := features.find_finished(request):
         return finished
     settings = FitSettings(request.options, features.classes, seed or 0, features.fit_device())
@@ -73,7 +84,7 @@ def score_head(
         shared.clear()  # heads and features of one method at a time
         started = time.perf_counter()
         folds = features.load_selection_folds()
-        selection = select(folds, method, settings, features.task, where=title)
+        selection = select(folds, method, settings, _task(session), where=title)
         shared[name] = _Selected(selection, folds[0], time.perf_counter() - started)
     selected: _Selected[Head] = shared[name]
     selection = selected.selection
@@ -118,22 +129,25 @@ def _score_on_test(
     These are the `outputs` of number `index`. There are those of the selected candidate alone, or of all: the others
     are scored only for `path` and `optimism`, one at a time.
     """
-    task, session = features.task, features.session
+    session = features.session
+    task = _task(session)
     targets = task.targets(session.dataset, session.splits.test)
     path: list[Candidate] = []
     scores: list[float] = []
     logits = None
     for number, output in enumerate(outputs):
-        scores.append(task.selection_score(targets, output))
-        path.append(
-            {f"test_{task.selection_metric}": scores[-1], f"test_{task.loss.__name__}": task.loss(targets, output)}
-        )
+        measures = task.measures(targets, output)
+        scores.append(measures[task.selection_metric])
+        values = {**measures, task.loss.__name__: task.loss(targets, output)}
+        path.append({f"test_{name}": value for name, value in values.items()})
         logits = output if number == index else logits
     if logits is None or len(path) not in (1, len(selection.path)):
         raise ValueError(f"{len(path)} outputs for {len(selection.path)} candidates")
+    on_val = selection.path[selection.index]
     fields = {
         "chosen": selection.selected,
-        "val_top1": selection.path[selection.index][task.selection_metric],
+        "val_top1": on_val[TOP1],
+        "val_score": None if task.selection_metric == TOP1 else on_val[task.selection_metric],
         "chosen_by": session.splits.chosen_by if len(selection.path) > 1 else "",
     }
     if len(path) == 1:

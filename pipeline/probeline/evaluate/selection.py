@@ -35,7 +35,8 @@ def select(
     """
     candidates = method.candidates(settings, min(len(fold.y) for fold in folds))
     loss, rows = method.loss(task), sum(len(fold.y_heldout) for fold in folds)
-    scores, losses = np.zeros(len(candidates.values)), np.zeros(len(candidates.values))
+    losses = np.zeros(len(candidates.values))
+    sums: list[dict[str, float]] = [{} for _ in candidates.values]
     outputs: list[list[FloatArray]] = [[] for _ in candidates.values]
     first_heads: Sequence[Head] = ()
     usable = list(range(len(candidates.values)))
@@ -49,13 +50,14 @@ def select(
         for count, (i, logits) in enumerate(
             zip(usable, method.logits([heads[i] for i in usable], fold.X_heldout), strict=True), start=1
         ):
-            scores[i] += len(fold.y_heldout) * task.selection_score(fold.y_heldout, logits)
+            for name, value in task.measures(fold.y_heldout, logits).items():
+                sums[i][name] = sums[i].get(name, 0.0) + len(fold.y_heldout) * value
             losses[i] += len(fold.y_heldout) * loss(fold.y_heldout, logits)
             outputs[i].append(logits)
             if fold is folds[-1]:
                 # The logits of all candidates may be many: only those of the best so far are kept.
                 known = usable[:count]
-                means = list(zip(scores[known] / rows, losses[known] / rows, strict=True))
+                means = [(sums[j][task.selection_metric] / rows, losses[j] / rows) for j in known]
                 index, edge = choose(means, candidates.subset(known).strengths)
                 for loser in {best, i} - {known[index]}:
                     outputs[loser] = []
@@ -64,7 +66,7 @@ def select(
     path = []
     for i, candidate in zip(usable, kept.values, strict=True):
         converged = method.has_converged(first_heads[i])
-        point = {task.selection_metric: float(scores[i] / rows), loss.__name__: float(losses[i] / rows)}
+        point = {**{name: value / rows for name, value in sums[i].items()}, loss.__name__: float(losses[i] / rows)}
         path.append({**candidate, **point, **({} if converged is None else {"converged": converged})})
     return Selection(
         kept,

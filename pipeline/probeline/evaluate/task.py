@@ -11,7 +11,8 @@ import numpy as np
 from probeline.heads.temperature import fit_temperature
 from probeline.metrics.auroc import auroc
 from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
+from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, selection_score, top1, top_k
+from probeline.names import TOP1
 from probeline.types import DataSet, FloatArray, IntArray, Split
 
 Loss = Callable[[IntArray, FloatArray], float]
@@ -26,7 +27,7 @@ class Task(Protocol):
 
     @property
     def selection_metric(self) -> str:
-        """What `selection_score` is called in a score's path."""
+        """Which of the `measures` is compared on validation."""
         ...
 
     @property
@@ -38,8 +39,8 @@ class Task(Protocol):
         """Return the labels int64 [n] of a split's rows."""
         ...
 
-    def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
-        """Return what is compared on validation; higher is better."""
+    def measures(self, targets: IntArray, logits: FloatArray) -> dict[str, float]:
+        """Return what a score's path holds of a candidate by name, top-1 among it; higher is better."""
         ...
 
     def metrics(
@@ -63,7 +64,7 @@ class SingleLabel:
     """Exactly one of K classes per image."""
 
     classes: int
-    selection_metric: str = "top1"
+    selection_metric: str = TOP1
 
     @property
     def loss(self) -> Loss:
@@ -73,9 +74,10 @@ class SingleLabel:
     def targets(self, dataset: DataSet, split: Split) -> IntArray:
         return dataset.parts[split.part].labels[split.rows]
 
-    def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
-        """Return top-1 accuracy in [0, 1]; of equal logits the lower class counts."""
-        return top1(targets, logits.argmax(1))
+    def measures(self, targets: IntArray, logits: FloatArray) -> dict[str, float]:
+        """Return top-1 and what selects, each in [0, 1]; of equal logits the lower class counts."""
+        names, predictions = dict.fromkeys((TOP1, self.selection_metric)), logits.argmax(1)
+        return {name: selection_score(name, targets, predictions, self.classes) for name in names}
 
     def metrics(
         self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
@@ -103,6 +105,11 @@ class SingleLabel:
         }
 
 
-def task_of(dataset: DataSet) -> Task:
-    """Return the task that a data set's labels are for."""
-    return SingleLabel(len(dataset.class_names))
+def task_of(dataset: DataSet, metric: str = TOP1) -> Task:
+    """Return the task that a data set's labels are for, selected by one of :data:`probeline.names.METRICS`."""
+    return SingleLabel(len(dataset.class_names), metric)
+
+
+def metric_options(metric: str) -> dict[str, str]:
+    """Return what the options of a score say of the metric that selected: nothing at the default, as ever."""
+    return {} if metric == TOP1 else {"select_by": metric}

@@ -28,6 +28,7 @@ class EpochMembers:
     val_loss: Loss
     val_top1: Share
     seconds: Seconds
+    val_score: Share | None = None
 
 
 @dataclass(frozen=True)

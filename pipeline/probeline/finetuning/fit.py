@@ -11,6 +11,7 @@ import numpy as np
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
+from probeline.evaluate.task import metric_options
 from probeline.files.decode import encode
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import (
@@ -69,8 +70,15 @@ class _Trials:
 
 def is_scored(job: TrainingJob) -> bool:
     """Return whether a job has been scored."""
-    request = request_training(job, training_options(job.session.settings, job.strategy))
+    request = request_training(job, _options(job))
     return isinstance(find_score(job.session, job.backbone, request), Score)
+
+
+def _options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option of a job, and of the metric that selects unless it is the default."""
+    settings = job.session.settings
+    metric = {name: (value,) for name, value in metric_options(settings.seeding.metric).items()}
+    return {**training_options(settings, job.strategy), **metric}
 
 
 @overload
@@ -93,7 +101,7 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
         Every training diverged, or the trained net's output is not finite.
     """
     session = job.session
-    options = training_options(session.settings, job.strategy)
+    options = _options(job)
     request = request_training(job, options)
     title = f"finetune: {job.title}"
     finished = find_finished(session, job.backbone, request, title) if ranks.is_first else None
@@ -134,7 +142,9 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _
             diverged.append(", ".join(option(name, value) for name, value in candidate.items()))
             continue
         trials = trials or _Trials(grid, run, candidate, diverged=diverged)
-        trials.path.append({**candidate, "top1": run.result.best["val_top1"], "nll": run.result.best["val_loss"]})
+        best = run.result.best
+        own = {job.session.settings.seeding.metric: best["val_score"]} if "val_score" in best else {}
+        trials.path.append({**candidate, "top1": best["val_top1"], **own, "nll": best["val_loss"]})
         trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds
         if run.result.selection_score > trials.best.result.selection_score:
@@ -163,6 +173,7 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials) -> Score:
     return Score(
         **score_fields(session, backbone, request, training.device, test.main, (y_val, val.main)),
         val_top1=result.best["val_top1"],
+        val_score=result.best.get("val_score"),
         chosen={**trials.chosen, "epoch": result.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
         trainable=result.trainable,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from probeline.finetuning.objectives import Logits
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob
 from probeline.identity import digest
-from probeline.names import Strategy
+from probeline.names import TOP1, Strategy
 from probeline.types import FloatArray, Split
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
     classes = len(session.dataset.class_names)
     fresh_head(net, tap, classes, training.seed, training.dropout, objective.second_classes)
-    loss = objective.make_loss(options)
+    loss = replace(objective.make_loss(options), metric=options.get("select_by", TOP1))
     seconds = feeds.seconds + objective.seconds
     if from_probe:
         probe_head(net, tap, *job.probe.layer)

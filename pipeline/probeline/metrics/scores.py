@@ -78,6 +78,14 @@ def weighted_f1(labels: IntArray, predictions: IntArray, classes: int) -> float:
     return float(f1_per_class(labels, predictions, classes)[labels].mean())
 
 
+def selection_score(metric: str, labels: IntArray, predictions: IntArray, classes: int) -> float:
+    """Return what predictions are selected by, in [0, 1], for one of :data:`probeline.names.METRICS`."""
+    if metric == "top1":
+        return top1(labels, predictions)
+    by_name = {"macro": macro, "macro-f1": macro_f1}
+    return by_name[metric](labels, predictions, classes)
+
+
 def confusion(labels: IntArray, predictions: IntArray, classes: int) -> IntArray:
     """Return the counts int64 [K, K]: rows are true classes, columns predicted ones."""
     check_classes(labels, predictions, classes=classes)

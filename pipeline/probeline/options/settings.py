@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.console import Console, Silence
-from probeline.names import GREY_BITS, PENULTIMATE, PRECISIONS, BackboneSpec, Strategy
+from probeline.names import GREY_BITS, METRICS, PENULTIMATE, PRECISIONS, TOP1, BackboneSpec, Strategy
 from probeline.options.crew import CREWS
 from probeline.options.grids import MLP, SGD, TRAIN
 from probeline.options.table import Option, option, options_in
@@ -43,10 +43,7 @@ class DataOptions:
     strict: bool = option(False, "stop if an image cannot be read, instead of leaving it out")
     data_seed: int = option(0, "seed of the splits and of --limit", metavar="S", within=(0, MOST))
     labels: Path | None = option(
-        None,
-        "other labels: columns sample_id,label; empty drops the image",
-        metavar="FILE.csv",
-        local=True,
+        None, "other labels: columns sample_id,label; empty drops the image", metavar="FILE.csv", local=True
     )
     columns: tuple[str, ...] = option(
         (),
@@ -180,10 +177,11 @@ class ShareOptions:
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """Random numbers of fitting."""
+    """How fits are repeated and selected."""
 
     seed: int = option(0, "first seed of what is random in fitting", metavar="S", within=(0, MOST))
     seeds: int = option(1, "number of seeds, counted up from the first", metavar="N", within=(1, MOST))
+    metric: str = option(TOP1, "what validation selects by", metavar="|".join(METRICS), choices=METRICS)
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ class HeadOptions:
     """Heads that are trained in minibatches."""
 
     sgd: tuple[str, ...] = option(
-        (), f"grid of the minibatch heads: {', '.join(SGD)}", metavar="NAME=V[,V...]", shown_default="five rates of lr"
+        (), f"of minibatch heads: {', '.join(SGD)}", metavar="NAME=V[,V...]", shown_default="five rates of lr"
     )
     mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]")
     estimator: str | None = option(None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS")

@@ -59,7 +59,7 @@ _VERBS = (
     Verb(
         "baselines",
         "fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on the cached features",
-        _names(*_FEATURES, *_CREW, *_STEP),
+        _names(*_FEATURES, "metric", *_CREW, *_STEP),
     ),
     Verb(
         "finetune",

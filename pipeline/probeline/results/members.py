@@ -42,6 +42,7 @@ class OptionMembers:
     alpha: Number | None = None
     temperature: Number | None = None
     second: Name | None = None
+    select_by: Name | None = None
 
     def __post_init__(self) -> None:
         if self.teacher is not None and (self.alpha is None or self.temperature is None):
@@ -107,6 +108,7 @@ class EpochMembers:
     train_top1: Share | None = None
     val_loss: Loss | None = None
     val_top1: Share | None = None
+    val_score: Share | None = None
     stages: Count | None = None
 
 

@@ -1,17 +1,17 @@
-"""Scores as rows, and the one ranking of rows: by validation top-1, never by test."""
+"""Scores as rows, and the one ranking of rows: by validation top-1 or another metric of validation, never by test."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, Protocol
 
 from probeline.errors import BadData
 from probeline.identity import canonical
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, TOP1, Method
 from probeline.results.methods import method_info, order
 from probeline.results.score import Score
 
@@ -20,7 +20,7 @@ ScoreRow = tuple[Score, ...]
 
 
 class Ranked(Protocol):
-    """What rows are sorted by, other than validation top-1: both scores and rows of a report have it."""
+    """What rows are sorted by, other than validation: both scores and rows of a report have it."""
 
     @property
     def method(self) -> str: ...
@@ -65,13 +65,24 @@ def table_order(row: Ranked) -> tuple[object, ...]:
     )
 
 
-def validation_rank(row: Ranked, val_top1: float) -> tuple[object, ...]:
-    """Return the sort key that puts the row first that is best on validation, by its mean over the seeds, `val_top1`.
+def selection_metric(scores: Iterable[Score]) -> str:
+    """Return the metric that rows are ranked by: the one that selected all of them, or top-1, which all have."""
+    metrics = {str(score.options.get("select_by", TOP1)) for score in scores}
+    return metrics.pop() if len(metrics) == 1 else TOP1
+
+
+def validation_score(scores: Sequence[Score], metric: str) -> float:
+    """Return the mean over a row's seeds of a metric on validation: of top-1, or of the one that selected them all."""
+    return fmean(score.val_top1 if metric == TOP1 or score.val_score is None else score.val_score for score in scores)
+
+
+def validation_rank(row: Ranked, on_validation: float) -> tuple[object, ...]:
+    """Return the sort key that puts the row first that is best on validation, by its :func:`validation_score`.
 
     Values that differ by rounding alone are equal; then an exact probe comes first, and the others in the order of the
     table. Test has no say.
     """
-    return -round(val_top1, 9), row.method != Method.PROBE, *table_order(row)
+    return -round(on_validation, 9), row.method != Method.PROBE, *table_order(row)
 
 
 def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
@@ -118,7 +129,9 @@ def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
 
 def rank_by_validation(scores: Iterable[Score]) -> list[ScoreRow]:
     """Return the rows of some scores, as :func:`group_rows`, the one that is best on validation first."""
-    return sorted(group_rows(scores), key=lambda row: validation_rank(row[0], fmean(score.val_top1 for score in row)))
+    rows = group_rows(scores)
+    metric = selection_metric(score for row in rows for score in row)
+    return sorted(rows, key=lambda row: validation_rank(row[0], validation_score(row, metric)))
 
 
 def best_by_validation(scores: Iterable[Score]) -> ScoreRow | None:

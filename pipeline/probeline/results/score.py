@@ -114,8 +114,8 @@ class Score:
     """False if a fit stopped before its tolerance."""
     optimism: Share | None = None
     """How much selecting on the test set would have inflated accuracy: test top-1 of the candidate that is best on test
-    minus that of the selected one, in [0, 1]. Never used for selection; None if there was nothing to select, or if the
-    other candidates were not kept, such as the epochs of a training."""
+    minus that of the selected one, in [0, 1], or the same of the metric that selects. Never used for selection; None if
+    there was nothing to select, or if the other candidates were not kept, such as the epochs of a training."""
     certificate: Certificate = field(default_factory=dict)
     """What proves the fit, for example gradient norm and objective."""
     history: tuple[Epoch, ...] = ()
@@ -129,7 +129,13 @@ class Score:
     each against the rest. None if one class has all test images, if the predictions have no probabilities, and in
     scores of earlier programs."""
 
+    val_score: Annotated[Share | None, IfKnown()] = None
+    """The mean value on validation of the metric in ``options["select_by"]``, by which hyper-parameters and rows are
+    selected, in [0, 1]; None without it: then `val_top1` selects."""
+
     def __post_init__(self) -> None:
+        if (self.options.get("select_by") is None) != (self.val_score is None):
+            raise ValueError("a metric of selection without val_score, or the other way round")
         check_lengths(predictions=self.predictions, labels=self.labels, images=range(self.n_test))
         check_classes("predictions", self.predictions, len(self.class_names))
         check_classes("labels", self.labels, len(self.class_names))

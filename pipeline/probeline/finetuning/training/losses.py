@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from probeline.backbones.device import send
+from probeline.metrics.scores import selection_score
+from probeline.names import TOP1
 from probeline.types import DROPPED, IntArray
 
 
@@ -21,6 +23,8 @@ class CrossEntropy:
     """
 
     smoothing: float
+    metric: str = field(default=TOP1, kw_only=True)
+    """What selects the epoch; other than top-1 it is ``val_score`` in the history."""
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Return the mean loss of train images, and how many of them are classified correctly; both without axes.
@@ -31,11 +35,16 @@ class CrossEntropy:
         return loss, (output.detach().argmax(1) == labels).sum()
 
     def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
-        """Return what an epoch's history holds of the images of these rows of the val part: val_loss and val_top1."""
-        return {
+        """Return what an epoch's history holds of the images of these rows of the val part: val_loss, val_top1 ..."""
+        predictions = output.argmax(1)
+        measured = {
             "val_loss": float(functional.cross_entropy(output, labels)),
-            "val_top1": float((output.argmax(1) == labels).numpy().mean()),
+            "val_top1": float((predictions == labels).numpy().mean()),
         }
+        if self.metric != TOP1:
+            own = selection_score(self.metric, labels.numpy(), predictions.numpy(), output.shape[1])
+            measured["val_score"] = own
+        return measured
 
 
 @dataclass(frozen=True, eq=False)

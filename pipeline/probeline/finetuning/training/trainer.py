@@ -38,7 +38,8 @@ class TrainingResult:
         Per epoch: epoch, lr (of the head, at the epoch's first step), train_loss, train_top1 (on augmented images),
         val_loss, val_top1 and what else the loss measures on val, seconds.
     best_epoch : int
-        The epoch, from 1, whose weights the net now has: highest val top-1, then lowest val loss, then earliest.
+        The epoch, from 1, whose weights the net now has: highest val_score, or val top-1 without one, then lowest val
+        loss, then earliest.
     trainable, total : int
         As the trainer's.
     seconds : float
@@ -66,7 +67,7 @@ class TrainingResult:
 
 
 def _selection_score(epoch: Mapping[str, Any]) -> tuple[float, float]:
-    return epoch["val_top1"], -epoch["val_loss"]
+    return epoch.get("val_score", epoch["val_top1"]), -epoch["val_loss"]
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int:

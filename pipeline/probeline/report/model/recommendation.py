@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from probeline.format import decimals, listing, percent, points
-from probeline.names import Method
+from probeline.names import TOP1, Method
 from probeline.report.model.differences import Difference
 from probeline.report.model.row import Block, Row, row_naming, titled_rows
 from probeline.report.records.learning_steps import Step, curve_titles, steps
@@ -262,6 +262,11 @@ def _choice_caveats(
     """Return what the choice on validation is worth, and what the highest on test is not."""
     caveats = []
     row = recommended.row
+    metrics = sorted({str(other.row.options.get("select_by", TOP1)) for other in candidates})
+    if len(metrics) > 1:
+        caveats.append(
+            f"Rows were selected by different metrics, {listing(metrics)}: all of them are ranked by validation top-1."
+        )
     tied = [
         other.name
         for other in candidates

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from probeline.format import count, percent, seconds
-from probeline.names import Method, describe_tap
+from probeline.names import TOP1, Method, describe_tap
 from probeline.report.model.differences import Difference
 from probeline.report.model.two_classes import TwoClasses
 from probeline.results.methods import method_info
@@ -100,11 +100,19 @@ class Row:
     """None unless there are two classes."""
     auroc: float | None = field(kw_only=True)
     """None if any seed has none."""
+    metric: str = field(kw_only=True)
+    """What the rows of the report are ranked by on validation."""
+    val_score: float = field(kw_only=True)
+    """Its value on validation, in [0, 1]: `val_top1`, or that of another metric that selected all rows."""
 
     @property
     def rank(self) -> tuple[object, ...]:
         """The sort key of the ranking: the lowest is best on validation."""
-        return validation_rank(self, self.val_top1)
+        return validation_rank(self, self.val_score)
+
+    def on_validation(self, places: int) -> str:
+        """Return `val_score` in words, with its metric if that is not top-1: ``95.0 %``, ``macro 75.0 %``."""
+        return f"{'' if self.metric == TOP1 else self.metric + ' '}{percent(self.val_score, places)} %"
 
     @property
     def where(self) -> str:

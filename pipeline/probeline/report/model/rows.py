@@ -19,7 +19,7 @@ from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
 from probeline.report.model.two_classes import positive_class, two_classes
-from probeline.results.ranking import group_rows, table_order
+from probeline.results.ranking import group_rows, selection_metric, table_order, validation_score
 from probeline.results.score import Score
 from probeline.results.score_words import second_task
 
@@ -30,8 +30,8 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     Training from scratch has no weights; its row is in the block of the same backbone and image size.
     """
     groups = group_rows(scores)
-    positive = positive_class(groups)
-    rows = _compared([_row(group, positive) for group in groups], groups)
+    positive, metric = positive_class(groups), selection_metric(scores)
+    rows = _compared([_row(group, positive, metric) for group in groups], groups)
     indices: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
         indices[_net_of(rows[i], indices)].append(i)
@@ -72,7 +72,7 @@ _SECONDS = ("cold_seconds", "warm_seconds")
 """What a row has the mean of, with `_MEANS`."""
 
 
-def _row(group: tuple[Score, ...], positive: int | None) -> Row:
+def _row(group: tuple[Score, ...], positive: int | None, metric: str) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)
@@ -86,6 +86,8 @@ def _row(group: tuple[Score, ...], positive: int | None) -> Row:
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
         **_by_class(group),
         two_classes=two_classes(group, positive),
+        metric=metric,
+        val_score=validation_score(group, metric),
         auroc=_mean_of_all([score.auroc for score in group]),
         temperature_limit=any(score.temperature in LIMITS for score in group),
         chosen=_chosen([score.chosen for score in group]),

@@ -65,7 +65,7 @@ def _answer(recommended: Candidate, decision: Recommendation) -> str:
         against += f"; {trained.name} was trained and has {percent(trained.row.top1, places)} %"
         against += f", {words}" if (words := _compare_with_probe(trained, decision)) else ""
     return (
-        f"Recommended: {recommended.name}, because it is best on validation ({percent(row.val_top1, places)} %) and "
+        f"Recommended: {recommended.name}, because it is best on validation ({row.on_validation(places)}) and "
         f"has {top1}{against}."
     )
 

@@ -125,7 +125,7 @@ def _summary_row(roles: list[str], candidate: Candidate, decision: Recommendatio
     cells = (
         f"{percent(row.top1, places)} ({low}–{high})",
         _difference(candidate, decision),
-        percent(row.val_top1, places),
+        row.on_validation(places).removesuffix(" %"),
         seconds(row.cold_seconds),
         seconds(row.warm_seconds),
     )

@@ -18,6 +18,7 @@ from probeline.names import (
     LAST_K,
     PENULTIMATE,
     TIMM,
+    TOP1,
     BackboneSpec,
     Method,
     Strategy,
@@ -68,6 +69,7 @@ def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
         "backbones": (score.backbone,),
         **_input(known, score),
         "precision": score.precision,
+        "metric": score.options.get("select_by", TOP1),
         "alpha": Decoding.of(score.options).background,
         "grey_range": Decoding.of(score.options).grey_range,
         "taps": (PENULTIMATE,) if method.trains else (score.tap,),
@@ -275,7 +277,9 @@ def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
 
 
 def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
-    """Return whether a head that is trained in minibatches has the requested grid."""
+    """Return whether a row is selected by the requested metric, and of the requested grid if minibatches train it."""
+    if score.options.get("select_by", TOP1) != settings.seeding.metric:
+        return False
     axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
     if ESTIMATOR.fullmatch(score.method):
         return settings.heads.estimator in (None, score.options.get("estimator"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from probeline.format import decimals, listing, percent, points
-from probeline.names import Method
+from probeline.names import TOP1, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import NO_PROBABILITIES, Row
 from probeline.report.sections.section import FITS, Section, View
@@ -61,6 +61,11 @@ def calibration_columns(rows: Sequence[Row]) -> list[Column]:
         Column("NLL at 1", lambda row: f"{row.raw_nll:.3f}", value=lambda row: row.raw_nll),
         Column("ECE % at 1", lambda row: share(row.raw_ece), value=lambda row: row.raw_ece),
         Column("Val top-1 %", lambda row: share(row.val_top1), value=lambda row: row.val_top1),
+        Column(
+            f"Val {rows[0].metric} %",
+            lambda row: "" if row.metric == TOP1 else share(row.val_score),
+            value=lambda row: row.val_score,
+        ),
         Column("Optimism", optimism, value=lambda row: row.optimism),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]

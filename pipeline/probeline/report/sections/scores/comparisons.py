@@ -74,7 +74,7 @@ def matrix_notes(pairs: Matrix) -> list[str]:
     ]
     if pairs.left_out:
         notes.append(
-            f"Only the {len(pairs.rows)} rows with the highest val top-1 are compared; {pairs.left_out} are left out."
+            f"Only the {len(pairs.rows)} rows that are best on validation are compared; {pairs.left_out} are left out."
         )
     if any((i, j) not in pairs.differences for i in range(len(pairs.rows)) for j in range(i)):
         notes.append("Rows with different test images are not compared.")
