@@ -147,7 +147,9 @@ def unbalanced(method: str, hits: int, val_top1: float = 0.8) -> Score:
 def test_a_class_that_is_never_right_is_said_with_the_rows_that_have_it_right() -> None:
     probe = unbalanced("probe", 0, val_top1=0.9)
     never = "If every class matters, do not use it as it is: it is never right on class 'rare' (3 of 27 test images)."
-    remedy = "Compare and select by macro (--metric macro), which counts all classes alike, and label more of what is missed."
+    remedy = (
+        "Compare and select by macro (--metric macro), which counts classes alike, and label more of what is missed."
+    )
     assert f"{never} There is no other row to compare it with. {remedy}" in advice_text(probe)
     assert f"{never} Every other row misses a class too. {remedy}" in advice_text(probe, unbalanced("knn", 0))
     some = (unbalanced("knn", 1), unbalanced("centroid", 3), unbalanced("ridge", 0))

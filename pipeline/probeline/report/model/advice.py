@@ -62,7 +62,7 @@ def _missed(recommended: Candidate, decision: Recommendation) -> list[str]:
     return [
         f"If every class matters, do not use it as it is: it is never right on {recommended.missed}.",
         others,
-        "Compare and select by macro (--metric macro), which counts all classes alike, and label more of what is missed.",
+        "Compare and select by macro (--metric macro), which counts classes alike, and label more of what is missed.",
     ]
 
 
