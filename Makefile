@@ -28,7 +28,8 @@ DEVICE_GROUP   = $(call option,DEVICE,device) $(call option,WORKERS,workers)
 COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size) $(call option,DECODE_GB,decode-gb)
 CANARY_GROUP   = $(call option,CANARY,canary)
 SEED_GROUP     = $(call option,SEED,seed)
-SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds)
+METRIC_GROUP   = $(call option,METRIC,metric)
+SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP)
 HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ESTIMATOR,estimator) \
 	$(call option,ESTIMATOR_PARAMS,estimator-params)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
@@ -56,7 +57,7 @@ help:  ## show the targets and their variables
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
 	@echo '               ALPHA=white GREY_RANGE=auto'
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
-	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
+	@echo '  heads        SEED= SEEDS= METRIC=macro SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
@@ -99,7 +100,7 @@ probe: extract  ## fit linear heads on the cached features
 	$(PROBELINE) probe $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP)
 
 baselines: extract  ## fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on them
-	$(PROBELINE) baselines $(FEATURES)
+	$(PROBELINE) baselines $(FEATURES) $(METRIC_GROUP)
 
 finetune: $(VENV)/demo  ## train the net or its upper stages (STRATEGY), from its weights and from scratch
 	$(PROBELINE) finetune $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEEDS_GROUP) $(TRAINING)

@@ -18,7 +18,7 @@ def say_missed_classes(session: Session, verb: str, scores: Sequence[Score]) -> 
     if best is None or not (missed := missed_classes(best)):
         return
     row, macro = f"{method_info(best[0].method).short} of {best[0].backbone}", fmean(score.macro for score in best)
-    session.console.result(
+    session.console.say(
         f"{verb}: best on validation is {row}, which is never right on {missed}; the mean accuracy of the classes "
         f"(macro) is {macro:.4f}"
     )
