@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from probeline.heads.linear import Certificate
 from probeline.heads.logistic import memory, newton, path, point, preconditioner, threads
 from probeline.heads.logistic.centres import ClassCurvature
 from probeline.heads.logistic.cross_entropy import Rows, evaluate, logits_of, resident_rows
@@ -70,6 +71,43 @@ def test_odd_data_is_solved_as_well(kind: str, turned: bool, monkeypatch: pytest
         judge = fit_reference(X.astype(np.float64), y, head.l2, tolerance=1e-10, max_iterations=20_000).certificate
         assert head.certificate.converged
         assert abs(head.certificate.objective - judge.objective) <= 1e-6 * judge.objective + 1e-8
+
+
+def test_steps_in_float64_end_where_those_in_float32_do_and_as_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They work on the rows themselves, and the curvature is still of rows in their eigenbasis."""
+    monkeypatch.setattr(preconditioner, "_MOST_BYTES", 0)  # as if matrices exceeded it
+    X, y = task(700, 60, 320)
+
+    def certificate() -> Certificate:
+        return fit_path(X, y, 320, [1e-4])[0].certificate
+
+    first = certificate()
+    monkeypatch.setattr(newton, "_SLACK", 1e12)  # which float32 fulfils at once
+    second = certificate()
+    assert first.converged
+    assert second.converged
+    assert abs(first.objective - second.objective) <= 2e-6 * (first.objective + 0.01)  # the tolerance of each
+    # Measured: 46 in either, and 578 with the curvature of the rows themselves.
+    assert second.iterations < 2 * first.iterations
+
+
+def test_classes_may_have_no_leading_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 70,000 classes and 1,000 columns have, whose leading rows would take too much memory."""
+    assert memory.leading_rows(2_000_000, 1000, 70_000) == 0
+    X, y = task(700, 12, 40)
+    expected = fit_path(X, y, 40, [1e-2, 1e-4])
+    monkeypatch.setattr(memory, "_LEADING_BYTES", 1)
+    for head, other in zip(fit_path(X, y, 40, [1e-2, 1e-4]), expected, strict=True):
+        assert head.certificate.converged
+        allowed = 1e-6 * other.certificate.objective + 1e-8  # of each
+        assert abs(head.certificate.objective - other.certificate.objective) <= 2 * allowed
+
+
+@pytest.mark.parametrize("shape", [(5,), (61,), (60, 1)])
+def test_weights_of_other_rows_are_refused(shape: tuple[int, ...]) -> None:
+    X, y = task(60, 8, 40)
+    with pytest.raises(ValueError, match=r"weights must be \[60\]"):
+        fit_path(X, y, 40, [1e-2], weights=np.ones(shape, np.float32))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -123,4 +123,4 @@ def _gather(rows: Rows, places: Tensor) -> Tensor:
     for piece, block in rows.pieces(len(rows)):
         inside = (places >= piece.start) & (places < piece.start + len(block))
         found[inside] = block[places[inside] - piece.start].float()
-    return found.view(-1, len(places) // rows.logits, rows.columns)
+    return found.view(rows.logits, -1 if len(places) else 0, rows.columns)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -205,8 +205,9 @@ class _Descent:
 
     def _direction(self, heads: Tensor, point: Point, gradient: Tensor, target: Tensor) -> Tensor:
         """Return directions [H, K, D + 1] that leave a residual of power `target` in their quadratic models."""
-        preconditioner = self._preconditioner
-        preconditioner.improve(self._l2[heads], point)
+        preconditioner, turned = self._preconditioner, self._turned
+        of_its_rows = point if turned is None else replace(point, rows=turned.rows, at=turned.into(point.at))
+        preconditioner.improve(self._l2[heads], of_its_rows)
         l2, steepness = self._l2[heads], self._steepness[heads]
         # Of many classes the vectors exceed the processor's caches, and so few digits of a direction matter.
         residual = -gradient.to(torch.float32 if self._rows.logits > FEW else torch.float64)

@@ -75,7 +75,7 @@ def fit_path(
         Standardised features.
     y : int64 [N]
         Classes in [0, classes). A class without rows becomes improbable; of more than 256 classes it has no weights,
-        and a bias that is 40 below the lowest.
+        and a bias that is 40 below the lowest, if three or more have rows.
     classes : int
         K, at least 2.
     l2s : sequence of float
@@ -103,6 +103,8 @@ def fit_path(
     check_labelled(X, y, classes)
     if X.dtype != np.float32:
         raise ValueError(f"features must be float32, not {X.dtype}")
+    home = "cpu" if torch.device(device).type == "mps" else device
+    relative = _relative(weights, len(y), home)
     present = np.unique(y if weights is None else y[weights > 0])
     if classes > _MANY and 2 < len(present) < classes:
         # Its bias has no optimum but minus infinity, which steps in float32 pursue.
@@ -118,11 +120,10 @@ def fit_path(
             max_iterations=max_iterations,
         )
         return [_with_absent(head, present, classes) for head in heads]
-    home = "cpu" if torch.device(device).type == "mps" else device
     logits = 1 if classes == 2 else classes
     count, columns = X.shape
     with few_threads(count, columns, logits, len(l2s)):
-        rows = resident_rows(resident(X, home), resident(y, home), logits, _relative(weights, len(y), home))
+        rows = resident_rows(resident(X, home), resident(y, home), logits, relative)
         solve = partial(
             solve_path,
             l2s=l2s,

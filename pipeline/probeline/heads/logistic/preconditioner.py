@@ -227,12 +227,15 @@ class Turned:
     basis: Tensor
 
     def into(self, coefficients: Tensor) -> Tensor:
-        """Return coefficients, float64 [H, K, D + 1], for the turned rows."""
-        return torch.cat([coefficients[..., :-1] @ self.basis, coefficients[..., -1:]], dim=2)
+        """Return coefficients [H, K, D + 1], in their type, for the turned rows."""
+        return self._times(coefficients, self.basis)
 
     def back(self, coefficients: Tensor) -> Tensor:
         """Return coefficients for the rows themselves."""
-        return torch.cat([coefficients[..., :-1] @ self.basis.T, coefficients[..., -1:]], dim=2)
+        return self._times(coefficients, self.basis.T)
+
+    def _times(self, coefficients: Tensor, basis: Tensor) -> Tensor:
+        return torch.cat([coefficients[..., :-1] @ basis.to(coefficients.dtype), coefficients[..., -1:]], dim=2)
 
 
 def _share_inverse(l2: Tensor) -> bool:
