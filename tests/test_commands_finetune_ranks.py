@@ -240,6 +240,17 @@ def test_a_lost_connection_is_no_cause(waits: list[float], monkeypatch: pytest.M
     assert waits == [program.SECONDS_TO_WAIT]
 
 
+def test_an_interrupt_ends_the_wait(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for name, value in {**TORCHRUN, "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(time, "sleep", interrupt)
+    assert main(["finetune", "--train", "accumulate=3"]) == 2
+    assert capsys.readouterr().err.count("expected a multiple of 2, got 3") == 1
+
+
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
 def test_one_process_says_that_it_was_interrupted(
     rank: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -164,7 +164,8 @@ def _wait_for_the_cause(error: ProbelineError) -> None:
     process has ended, which says why.
     """
     if _is_follower() or isinstance(error, RankLost):
-        time.sleep(SECONDS_TO_WAIT)
+        with contextlib.suppress(KeyboardInterrupt):  # who waits no longer wants to know as well
+            time.sleep(SECONDS_TO_WAIT)
 
 
 def _end(line: str, code: int) -> int:
