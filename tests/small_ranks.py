@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probeline.errors import ProbelineError
+from probeline.errors import Diverged, ProbelineError
 from probeline.finetuning.ranks import Ranks, joined
 from probeline.finetuning.training.losses import DistillationLoss
 from probeline.finetuning.training.trainer import Trainer
@@ -64,6 +64,16 @@ class Norms(nn.Module):
         maps = self.cumulative(self.twice(self.twice(self.conv(images)).relu() + 1))
         logits: Tensor = self.fc(self.untracked(self.plain(maps.relu().mean((2, 3)))))
         return logits
+
+
+class Numbered(Tiny):
+    """A net with buffers of types that gloo does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.arange(6, dtype=torch.int16).view(2, 3))
+        self.register_buffer("place", torch.tensor(7, dtype=torch.int16))
+        self.register_buffer("nothing", torch.zeros(0, dtype=torch.int16))
 
 
 class Counting(Tiny):
@@ -149,6 +159,10 @@ EQUAL: Mapping[str, Callable[[Ranks, Path], dict[str, Any]]] = {
     "frozen norms": lambda ranks, folder: result(
         make_trainer(replace(TWO, freeze_batchnorm=True), ranks=ranks), folder
     ),
+    "buffers": lambda ranks, folder: result(make_trainer(TWO, make=Numbered, ranks=ranks), folder),
+    "three images in fp16": lambda ranks, folder: result(
+        make_trainer(replace(TWO, precision="fp16"), ranks=ranks), folder, range(3)
+    ),
     "a teacher": train_with_teacher,
     "patience": lambda ranks, folder: result(make_trainer(replace(TWO, patience=1), ranks=ranks), folder),
 }
@@ -198,7 +212,9 @@ def main(place: Path) -> None:
             torch.save(found, place / f"{name}, rank {ranks.index}.pt")
         found = result(make_trainer(TWO, ranks=ranks), place / "interrupted alone")
         torch.save(found, place / f"resumed, rank {ranks.index}.pt")
-    with joined(share, CPU, os.environ) as ranks:  # once more
+    with suppress(Diverged), joined(share, CPU, os.environ):  # once more
+        raise Diverged("the loss is not finite")
+    with joined(share, CPU, os.environ) as ranks:
         assert ranks.broadcast(ranks.index) == 0
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from probeline.errors import BadOption, OutOfMemory, RankLost
+from probeline.errors import BadOption, Diverged, OutOfMemory, RankLost
 from probeline.options.share import Share
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class Ranks:
                 received[name] = tensors[name].cpu().contiguous()
             else:
                 received[name] = torch.empty(shape, dtype=getattr(torch, dtype))
-            with _connected():
-                dist.broadcast(received[name], 0)
+            with _connected():  # as bytes, since gloo knows few types
+                dist.broadcast(received[name].reshape(-1).view(torch.uint8), 0)
         return received
 
     def largest(self, values: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _store(share: Share) -> Store:
 
 @contextmanager
 def joined(share: Share, device: torch.device, environ: Mapping[str, str]) -> Iterator[Ranks]:
-    """Join the processes that torchrun has started, and leave them if the block ends well.
+    """Join the processes that torchrun has started, and leave them if the block ends well or a training has diverged.
 
     Raises
     ------
@@ -213,8 +213,12 @@ def joined(share: Share, device: torch.device, environ: Mapping[str, str]) -> It
         dist.init_process_group(backend, store=store, rank=share.index, world_size=share.count, timeout=_PATIENCE)
     ranks = Ranks(share.index, share.count)
     ranks.add(torch.zeros(1, device=device))  # NCCL takes its memory here
-    yield ranks
-    # Not after an error: the others may be in the middle of something.
+    try:
+        yield ranks
+    except Diverged:  # in all processes alike, and the next step of a recipe goes on
+        dist.destroy_process_group()
+        raise
+    # Not after another error: the others may be in the middle of something.
     dist.destroy_process_group()
 
 

@@ -120,6 +120,7 @@ class Stepper:
         device, ranks = self._setup.device, self._setup.ranks
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum = correct_sum = torch.zeros((), device=device)
+        self.scaler.scale(loss_sum)  # which prepares it also where no part of the batch is
         every = self._parts_of(len(rows))
         parts, most = ranks.own(every), every[0][1].stop
         start = _extent(parts).start
