@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -335,6 +336,34 @@ def running(tmp_path: Path) -> Iterator[Running]:
             program.kill()
 
 
+WITHOUT_STREAMS = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from probeline.data.pixels.processes import DecodingProcesses
+from probeline.identity import digest_bytes
+from probeline.images import ImageFiles, Preprocess
+
+path = Path(sys.argv[1])
+files = ImageFiles([path] * 3, (digest_bytes(path.read_bytes()),) * 3)
+with DecodingProcesses(1, 3, Preprocess(36, 32, "bilinear", (0.5,) * 3, (0.5,) * 3), None) as decoders:
+    with decoders.read(files, np.arange(3), lambda *_: None) as pixels:
+        found = pixels.mean()
+    Path(sys.argv[2]).write_text(str([bool(found > 0), decoders.take_deaths()]))
+"""
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_without_standard_streams_has_processes(tmp_path: Path, closed: str) -> None:
+    """As a daemon may be started: then the first files that it opens are 0, 1 and 2."""
+    photo, script, answer = (tmp_path / name for name in ("photo.png", "script.py", "answer"))
+    Image.fromarray(noise(40, 40, 3).astype(np.uint8)).save(photo)
+    script.write_text(WITHOUT_STREAMS)
+    words = shlex.join([sys.executable, str(script), str(photo), str(answer)])
+    subprocess.run(["sh", "-c", f"exec {words} {closed}"], check=True, timeout=60)
+    assert answer.read_text() == "[True, []]"
+
+
 def test_ctrl_c_ends_all_at_once(running: Running) -> None:
     assert len(running.process_ids) == 2
     assert not any(map(has_ended, running.process_ids))
@@ -377,7 +406,9 @@ def test_processes_import_neither_torch_nor_h5py() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_processes_are_for_many_images_and_more_workers_than_threads_serve(preprocess: Preprocess) -> None:
+def test_processes_are_for_many_images_and_more_workers_than_threads_serve(
+    preprocess: Preprocess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files, many = ImageFiles([], ()), processes.LEAST_IMAGES
     least = processes.MOST_THREADS + 1
     memory = processes.LEAST_MEMORY * 2 * 16
@@ -390,5 +421,7 @@ def test_processes_are_for_many_images_and_more_workers_than_threads_serve(prepr
         assert count_processes(ImageArray(np.zeros((1, 8, 8, 3), np.uint8)), preprocess, many, least) == 0
         function = Preprocess(36, 32, "bilinear", (0.5,) * 3, (0.2,) * 3, function="mine")
         assert count_processes(files, function, many, least) == 0
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        assert count_processes(files, preprocess, many, least) == 0, "it would start the user's program once more"
     finally:
         DECODING.limit(None)

@@ -7,6 +7,7 @@ own: a fork would copy threads and a device, and `multiprocessing` would run the
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -52,6 +53,9 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from probeline.data.pixels.worker import main; main()"
 )
 
+_FIRST = 3
+"""The first descriptor that no process has as a standard stream; a program without these opens files as 0 to 2."""
+
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment in which NumPy's libraries start no threads."""
 
@@ -61,7 +65,8 @@ def count_processes(images: Images, preprocess: Preprocess, count: int, workers:
 
     Arrays need no decoding, and a function of the program that runs is known to its own process alone.
     """
-    if isinstance(images, ImageArray) or preprocess.function or count < LEAST_IMAGES or not sys.executable:
+    is_python = bool(sys.executable) and not getattr(sys, "frozen", False)  # else it may be the user's program
+    if isinstance(images, ImageArray) or preprocess.function or count < LEAST_IMAGES or not is_python:
         return 0
     processes = min(workers, DECODING.most // 2 // LEAST_MEMORY)
     return processes if processes > MOST_THREADS else 0
@@ -236,6 +241,7 @@ class _Process:
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(list(map(str, sys.path)), allow_nan=False)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=None if sys.__stderr__ else subprocess.DEVNULL,  # None: that of this process, if it has one
                 pass_fds=(descriptor,),
                 env={**os.environ, **_ONE_THREAD},
                 start_new_session=True,
@@ -294,5 +300,8 @@ def _unnamed_memory(size: int) -> Iterator[int]:
             opened.callback(os.close, descriptor)
         else:
             descriptor = opened.enter_context(tempfile.TemporaryFile()).fileno()
+        if descriptor < _FIRST:
+            descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+            opened.callback(os.close, descriptor)
         os.ftruncate(descriptor, size)
         yield descriptor
