@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,18 @@ def test_steps_in_float64_end_where_those_in_float32_do_and_as_soon(monkeypatch:
     assert abs(first.objective - second.objective) <= 2e-6 * (first.objective + 0.01)  # the tolerance of each
     # Measured: 46 in either, and 578 with the curvature of the rows themselves.
     assert second.iterations < 2 * first.iterations
+
+
+def test_weights_of_many_magnitudes_are_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leading rows' matrices are then of rounding alone; what does not converge says so."""
+    monkeypatch.setattr(preconditioner, "_MOST_BYTES", 0)  # as if matrices exceeded it
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(120, 12)).astype(np.float32), rng.integers(0, 40, 120)
+    weights = (10.0 ** rng.uniform(-8, 8, 120)).astype(np.float32)
+    weights[rng.random(120) < 0.3] = 0
+    weak, weakest = fit_path(X, y, 40, [1e-6, 1e-13], weights=weights, max_iterations=60)
+    assert weak.certificate.objective < 0.01 < np.log(40)
+    assert not weakest.certificate.converged
 
 
 def test_classes_may_have_no_leading_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +224,12 @@ def test_many_classes_need_few_products(monkeypatch: pytest.MonkeyPatch) -> None
 def measured(rows: int, columns: int, classes: int) -> int:
     """Return the most memory that torch held during a fit, beyond what it held before."""
     X, y = task(rows, columns, classes)
+    return most_held(lambda: fit_path(X, y, classes, [2e-4, 1e-4], max_iterations=12))
+
+
+def most_held(work: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        fit_path(X, y, classes, [2e-4, 1e-4], max_iterations=12)
+        work()
     assert profiled.profiler is not None
     events = profiled.profiler.kineto_results.events()
     held = most = 0
@@ -243,6 +260,17 @@ def test_a_fit_takes_no_more_memory_than_is_computed(
     found = measured(rows, columns, classes)
     assert found <= computed
     assert computed <= 4 * found  # what is never held at the same time counts as if it were
+
+
+def test_pairs_of_very_many_classes_count() -> None:
+    """At sizes that no test can fit, matrices of pairs of classes take the most by far."""
+    classes = 600
+    rows = rows_of(*task(classes, 4, classes), classes)
+    at = coefficients(rows, 1, heads=1)
+    per_pair = most_held(lambda: with_optimal_bias(rows, at, 1)) / classes**2
+    assert per_pair > 16
+    many = 100_000
+    assert per_pair * many**2 <= peak_bytes(many, 4, many, memory=1) <= 4 * per_pair * many**2
 
 
 def test_imagenet_fits_on_one_device() -> None:

@@ -90,8 +90,10 @@ class ClassCurvature:
         solved = self._leading * self._even[:, None]
         core = torch.bmm(self._leading, solved.transpose(1, 2)).double()
         core.diagonal(dim1=1, dim2=2).mul_(1 + _ROUNDING * core.shape[1]).add_(1)
-        factor = torch.linalg.cholesky(core).float()
-        self._correction = torch.linalg.solve_triangular(factor, solved, upper=False)
+        factor, failed = torch.linalg.cholesky_ex(core)
+        correction = torch.linalg.solve_triangular(factor.float(), solved, upper=False)
+        # Weights of many magnitudes leave rounding alone: the rows of such a class do not count one by one.
+        self._correction = correction.masked_fill_((failed > 0)[:, None, None], 0)
 
     def solve(self, residual: Tensor) -> Tensor:
         """Return the inverse times a residual, float32 [H, K, D + 1]."""

@@ -32,6 +32,9 @@ _LEADING_BYTES = 1 << 28
 _VECTORS = 60
 """Float32 arrays of coefficients that a fit may hold: 8 earlier solutions in float64, and those of a Newton step."""
 
+_PAIRS = 6
+"""Float64 matrices of pairs of classes that a step of the biases may hold, where logits are not kept."""
+
 _EXACT_ROWS = 2048
 """Rows of a block of the float64 evaluation."""
 
@@ -81,7 +84,10 @@ def peak_bytes(rows: int, columns: int, classes: int, *, heads: int = 1, memory:
     """
     logits, span = 1 if classes == 2 else classes, min(rows, columns)
     kept = _ARRAYS * 4 * heads * logits * rows
-    total = kept if keeps_logits(rows, logits, heads, memory) else block_rows(logits, heads, memory) * kept // rows
+    if keeps_logits(rows, logits, heads, memory):
+        total = kept
+    else:
+        total = block_rows(logits, heads, memory) * kept // rows + 8 * _PAIRS * logits**2
     total += _VECTORS * 4 * heads * logits * (columns + 1)
     total += 8 * 6 * span**2 + 4 * min(rows, _EXACT_ROWS) * (3 * columns + 10 * heads * max(2, logits))
     if columns > rows:
