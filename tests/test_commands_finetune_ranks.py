@@ -175,6 +175,18 @@ def test_one_process_ends_what_two_began(place: Path, survivor: Mapping[str, Any
     assert_same(score_in(place, "killed"), score_in(place, "alone"))
 
 
+@pytest.mark.parametrize(("processes", "is_scored"), [("1", False), ("2", True), ("4", False)])
+def test_a_dry_run_is_about_what_the_processes_would_train(
+    place: Path, processes: str, is_scored: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    with contextlib.chdir(place):
+        assert main(words("alone", "--dry-run", "--json")) == 0
+    (row,) = json.loads(capsys.readouterr().out)["dry_run"][0]["rows"]
+    assert row["scored"] == is_scored
+
+
 # Requests
 
 

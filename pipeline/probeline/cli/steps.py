@@ -68,7 +68,7 @@ def check_launched(verb: str, runs: Sequence[Step]) -> None:
     if verb != "finetune" and share is not None and any("finetune" in verbs for _, verbs in runs):
         raise BadOption(
             f"{verb} does not divide its work among processes",
-            got=f"process {share.index + 1} of {share.count}, as torchrun says",
+            got=f"process {share.index + 1} of {share.count}, as torchrun says by RANK and WORLD_SIZE",
             remedy="start extract and finetune by torchrun, then the same command without it, with --train "
             f"accumulate={share.count}",
         )

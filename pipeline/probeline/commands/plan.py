@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,11 @@ from probeline.crews.work import share_words
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extraction.plan import ExtractionPlan, plan_extraction
+from probeline.finetuning.requests import accumulate_over
 from probeline.format import seconds
 from probeline.names import Strategy
 from probeline.options.command_line import shell_command
+from probeline.options.share import torchrun_share
 from probeline.report.records.planned_rows import plan_rows
 from probeline.session import Session
 
@@ -25,6 +28,8 @@ _SCORING = {"probe", "baselines", "finetune"}
 
 def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
     """Print what these verbs would do under the session's settings, and return it."""
+    if "finetune" in verbs and (share := torchrun_share(os.environ)):  # as finetune itself changes them
+        session = session.under(session.settings.changed(train=accumulate_over(share.count, session.settings)))
     console, settings = session.console, session.settings
     scores = current_scores(session, "dry run") if _SCORING & {*verbs} else []
     trains_from_probe = "finetune" in verbs and _FROM_THE_PROBE & {*settings.training.strategies}
