@@ -63,7 +63,7 @@ def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> N
     best = score.history[score.chosen["epoch"] - 1]
     assert best["val_second_top1"] == second["val"]["top1"]
     assert all(0 <= epoch["val_second_top1"] <= 1 for epoch in score.history)
-    told = console.said[-1]
+    told = next(line for line in reversed(console.said) if "second task" in line)
     n = second["test"]["n"]
     low, high = (100 * end for end in second["test"]["interval"])
     top1 = f"top-1 {100 * second['test']['top1']:.1f} % ({low:.1f}–{high:.1f}, n={n})"

@@ -275,7 +275,10 @@ OTHERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda r: (rename_net(r, "timm:vit_giant_patch14_dinov2"), r["net"].update(head="head")),
         r"weights are of another net: .*weights.safetensors",
     ),
-    "code": (lambda r: rename_net(r, "python:net.py:make"), r"is code, which is not run for an artifact alone"),
+    "code": (
+        lambda r: rename_net(r, "python:that_nobody_named.py:make"),
+        r"is code, which is not run for an artifact alone",
+    ),
     "option": (lambda r: r["net"].update(options={"weights_backbone": "x"}), r"got ValueError a net built with"),
     "head": (lambda r: r["net"].update(head="no.such"), r"do not belong together: .*AttributeError"),
     "dim": (lambda r: r["net"].update(dim=7), r"do not belong together: .*a head of 3 outputs and 7 inputs"),

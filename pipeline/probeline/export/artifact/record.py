@@ -150,6 +150,7 @@ class Measured:
     certificate: Mapping[str, Any]
     environment: Mapping[str, Any]
     auroc: Annotated[float | None, IfKnown()] = None
+    val_score: Annotated[float | None, IfKnown()] = None
     proof: str = ""
     """How the predictor's answers compared with the score's."""
 
