@@ -17,6 +17,8 @@ from probeline.cli import main
 from probeline.crews import work
 from probeline.crews.crew import Job
 from probeline.extraction import fill
+from probeline.options.settings import Settings
+from probeline.session import Session
 from probeline.stores.folder import FolderStore
 from small_crews import COMMAND, assert_same, entry_in
 from small_shares import PROCESSES, SHARDS, make_place, passes, start
@@ -159,6 +161,21 @@ def test_a_crew_is_judged_by_what_the_store_has_and_not_by_what_it_lists(
     assert f"wave 1: 2 workers ended (2 x exit code 0); {small_crews.SHARDS} shards done, 0 missing" in said
     assert late.calls["publish"] == 2 * small_crews.SHARDS, "no shard twice"
     assert not missing_shards(entry_in(place / "shared"))
+
+
+def test_a_crew_asks_for_single_shards_only_where_few_are_missing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Late(FolderStore(place / "store"))
+    assert main([*COMMAND, "--cache", "a", "--store", "store"]) == 0
+    monkeypatch.setattr(work, "find_store", lambda _: late)
+    monkeypatch.setattr(work, "_ASKED_FOR", 2)
+    settings = Settings.of(dataset="arrays:images.npz", backbones=("python:net.py:make",), store="store")
+    shards = work.Shards(Session(settings))
+    shards.commands(2)
+    assert shards.count_missing() == small_crews.SHARDS
+    assert late.calls["exists"] == 0
+    monkeypatch.setattr(work, "_ASKED_FOR", small_crews.SHARDS)
+    assert shards.count_missing() == 0
+    assert late.calls["exists"] == small_crews.SHARDS
 
 
 def test_a_data_set_may_have_another_name_on_each_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_odd_data_is_solved_as_well(kind: str, turned: bool, monkeypatch: pytest
     for module in (memory, newton, point, preconditioner):
         monkeypatch.setattr(module, "FEW", 2)
     if turned:
-        monkeypatch.setattr(path, "_MANY", 2)
+        monkeypatch.setattr(path, "MANY", 2)
     count, columns = (60, 150) if kind == "more columns than rows" else (400, 30)
     X, y = task(count, columns, 8, apart=4 if kind == "separable" else 0.6)
     if kind == "constant columns":

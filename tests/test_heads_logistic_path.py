@@ -62,7 +62,7 @@ TASKS = {
 @pytest.fixture
 def many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Solve every problem of three classes or more in the ways that are for many classes."""
-    monkeypatch.setattr(path, "_MANY", 2)
+    monkeypatch.setattr(path, "MANY", 2)
     monkeypatch.setattr(cross_entropy, "_MANY", 2)
 
 

@@ -66,5 +66,5 @@ def test_of_many_classes_the_most_frequent_are_named_and_those_without_test_imag
     score = make_score(class_names=names, n_test=16)
     labels = (0,) * 2 + (1,) * 3 + (2,) * 3 + (3,) * 2 + (4,) + (5,) * 5  # neither g nor h has an image
     assert missed_classes([judged(score, labels=labels, predictions=(6,) * 11 + (5,) * 5)]) == (
-        "5 of the 6 tested classes, with their numbers of test images 'b' (3), 'c' (3), 'a' (2), 'd' (2), and 1 more"
+        "5 of the 6 tested classes (test images: 'b' 3, 'c' 3, 'a' 2, 'd' 2, and 1 more)"
     )

@@ -295,6 +295,16 @@ def test_a_listing_serves_until_another_is_asked_for(entry: Entry, store: Folder
     assert shared.finished() == {0, 1, 2}
 
 
+def test_asking_for_a_shard_makes_no_set_of_all(
+    entry: Entry, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry may have hundreds of thousands of shards, each of which is asked for once."""
+    shared = SharedShards(store, entry)
+    write(store, entry, 0)
+    monkeypatch.setattr(SharedShards, "finished", lambda _: pytest.fail("a set of all shards"))
+    assert [shared.is_finished(number) for number in range(SHARDS)] == [True] + [False] * (SHARDS - 1)
+
+
 def test_shards_that_a_store_has_meanwhile_are_not_taken(entry: Entry, store: FolderStore) -> None:
     write(store, machine(entry.folder.parents[3], "b"), 1, 3)
     with Unpublished(Turns(entry, [0, 1, 2, 3]), SharedShards(store, entry)) as claims:

@@ -20,7 +20,7 @@ from probeline.format import plural
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _MOST_DECODERS = 32
-"""Most workers that decode for a GPU by default: with a core each, they decode some 9,000 photos in a second."""
+"""Most workers that decode for a GPU by default; they are processes, which do not wait for each other."""
 
 _NO_MEMORY = re.compile(
     "out of memory|can't allocate memory|cannot allocate memory|not enough memory|invalid buffer size|"

@@ -13,6 +13,9 @@ from probeline.session import Session
 from probeline.stores.shards import SharedShards, find_missing
 from probeline.stores.store import find_store
 
+_ASKED_FOR = 100
+"""Missing shards up to which a store is asked for each of them, which takes a call each."""
+
 ALONE: Mapping[str, Any] = {"crew": None, "crew_size": None, "crew_with": ()}
 """Changes of settings by which a worker starts no crew of its own."""
 
@@ -62,7 +65,8 @@ class Shards:
             # A listing of a store is used for a moment only, so each count has its own.
             shared = None if self._store is None else SharedShards(self._store, entry)
             missing = find_missing(entry, shared)
-            if shared is not None and self._is_started:  # what workers just published a listing may lack
+            # A listing may lack what workers just published; where many are missing, the next wave asks for each.
+            if shared is not None and self._is_started and len(missing) <= _ASKED_FOR:
                 missing = [number for number in missing if not shared.is_finished(number)]
             counts[str(entry.folder)] = len(missing)
         return counts

@@ -48,7 +48,7 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images per forward pass: few on a CPU, so that activations stay in its caches."""
 
 _LONG = 60
-"""Seconds of an extraction from which on it is worth to measure a faster precision."""
+"""Seconds that an extraction must take for a faster precision to be worth measuring."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the scores of a row say beside their numbers: classes that are never right, and a second task."""
+"""Words about the scores of a row: the classes on which they are never right, and a second task."""
 
 from __future__ import annotations
 
@@ -32,11 +32,9 @@ def missed_classes(scores: Sequence[Score]) -> str:
     names = [repr(abridge(first.class_names[label])) for label in missed]
     if len(missed) < 2:
         return "".join(f"class {name} ({images[missed[0]]:,} of {first.n_test:,} test images)" for name in names)
-    counted = [f"{name} ({images[label]:,})" for name, label in zip(names, missed, strict=True)]
-    return (
-        f"{len(missed):,} of the {len(set(first.labels)):,} tested classes, with their numbers of test images "
-        f"{few(counted, _NAMED, between=', ')}"
-    )
+    counted = [f"{name} {images[label]:,}" for name, label in zip(names, missed, strict=True)]
+    tested = len(set(first.labels))
+    return f"{len(missed):,} of the {tested:,} tested classes (test images: {few(counted, _NAMED, between=', ')})"
 
 
 def second_task(certificates: Sequence[Mapping[str, Any]]) -> str:

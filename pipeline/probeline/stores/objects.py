@@ -169,7 +169,7 @@ def _failures_named(address: str) -> Iterator[None]:
     """Raise what obstore and the lookup of credentials raise as `StoreFailed`."""
     try:
         yield
-    except StoreFailed:
+    except (StoreFailed, MemoryError):
         raise
     except Exception as error:  # of credentials boto3 raises errors of its own
         raise StoreFailed(

@@ -50,11 +50,14 @@ class SharedShards:
 
     def finished(self) -> frozenset[int]:
         """Return the shards that have a record in the store, as far as its listing and this process know."""
+        return self._list() | self._seen
+
+    def _list(self) -> frozenset[int]:
         if self._listed is None:
             found = map(_RECORD.fullmatch, self._store.names_in(self._folder))
             numbers = {int(match[1]) for match in found if match}
             self._listed = frozenset(numbers & set(range(len(self._entry.shards))))
-        return self._listed | self._seen
+        return self._listed
 
     def list_again(self) -> None:
         """Let the next question be answered by a new listing."""
@@ -62,9 +65,11 @@ class SharedShards:
 
     def is_finished(self, number: int) -> bool:
         """Return whether a shard has a record in the store at this moment, whatever the listing says."""
-        if number not in self.finished() and self._store.exists(self._record_name(number)):
+        if number in self._list() or number in self._seen:
+            return True
+        if self._store.exists(self._record_name(number)):
             self._seen.add(number)
-        return number in self.finished()
+        return number in self._seen
 
     def fetch(self, numbers: Collection[int], update: Callable[[int], object]) -> int:
         """Write shards that the store has into the cache, each verified; return how many.

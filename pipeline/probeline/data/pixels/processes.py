@@ -38,7 +38,7 @@ MOST_THREADS = 4
 and four wait for a tenth of theirs. Measured in docs/benchmarks/extraction.md."""
 
 LEAST_IMAGES = 4_096
-"""Images for which processes are started: 0.2 s of work each, while threads decode a thousand photos in a second."""
+"""Images for which processes are started. A start takes each as long as some 60 photos do, measured there too."""
 
 LEAST_MEMORY = 128 << 20
 """Bytes that each process may take for decoding, or there are fewer: as much as a photo of 16 million pixels needs."""

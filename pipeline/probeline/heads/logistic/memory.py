@@ -21,7 +21,7 @@ MANY = 256
 """Classes above which rows may be turned into their eigenbasis, and those without rows are set apart."""
 
 _TURNED = 16
-"""Rows per column up to which turning them pays: with more, turning each vector costs little beside a product."""
+"""Rows per column up to which turning them pays: with more, turning a vector costs little compared with a product."""
 
 _LEADING = 32
 """Most rows of a class that count one by one."""
@@ -66,7 +66,7 @@ def leading_rows(count: int, columns: int, classes: int) -> int:
 
 
 def peak_bytes(rows: int, columns: int, classes: int, *, heads: int = 1, memory: int = MEMORY) -> int:
-    """Return the most memory that a fit takes beside the features, on the device, in bytes.
+    """Return the most memory that a fit takes in addition to the features, on the device, in bytes.
 
     Parameters
     ----------

@@ -42,8 +42,6 @@ _ROUGH = 1e-3
 _BATCH = 1 << 30
 """Bytes that a batch of heads may take: four arrays of logits in float32, and some ten of coefficients in float64."""
 
-_MANY = MANY
-
 _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
@@ -106,7 +104,7 @@ def fit_path(
     home = "cpu" if torch.device(device).type == "mps" else device
     relative = _relative(weights, len(y), home)
     present = np.unique(y if weights is None else y[weights > 0])
-    if classes > _MANY and 2 < len(present) < classes:
+    if classes > MANY and 2 < len(present) < classes:
         # Its bias has no optimum but minus infinity, which steps in float32 pursue.
         numbers = np.searchsorted(present, y).clip(max=len(present) - 1)
         heads = fit_path(
@@ -129,7 +127,7 @@ def fit_path(
             l2s=l2s,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            is_turned=classes > _MANY and turns_rows(count, columns),
+            is_turned=classes > MANY and turns_rows(count, columns),
             memory=MEMORY,
         )
         if columns <= count:
