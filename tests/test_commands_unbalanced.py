@@ -87,7 +87,7 @@ def test_the_order_of_probabilities_is_scored_and_shown(tmp_path: Path, capsys: 
     for method, score in found.items():
         assert score.auroc is not None
         assert float(lines[method]["auroc"]) == score.auroc
-    table = (folder / "report.md").read_text(encoding="utf-8").split("## Metrics by class")[1]
+    table = (folder / "report.md").read_text(encoding="utf-8").split("## Further metrics")[1]
     assert f" {100 * probe.auroc:.1f} |" in table.split("linear probe (exact)")[1].split("\n")[0]
 
 

@@ -22,7 +22,7 @@ _AUROC = (
 
 
 class ClassMetrics(Section):
-    name, title, group = "metrics", "Metrics by class", RESULTS
+    name, title, group = "metrics", "Further metrics", RESULTS
 
     def markdown(self, content: ReportContent) -> str | None:
         if not content.blocks:
