@@ -84,7 +84,7 @@ def keys(settings: Settings, dataset: DataSet | None = None) -> dict[str, str]:
     session = Session(settings)
     if dataset is not None:
         session.__dict__["dataset"] = dataset
-    jobs = plan_jobs(session, [settings.seeding.seed])
+    jobs = plan_jobs(session, [settings.fitting.seed])
     return {job.method: request_training(job, training_options(settings, job.strategy)).key for job in jobs}
 
 

@@ -24,7 +24,8 @@ from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
 from probeline.files.memory import DECODING
 from probeline.names import PRECISIONS, Strategy
-from probeline.options.settings import DEVICES, OPTIONS
+from probeline.options.groups.running import DEVICES
+from probeline.options.settings import OPTIONS
 from probeline.options.verbs import STAGES, VERBS
 from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS
@@ -204,6 +205,10 @@ def test_an_option_that_the_verb_does_not_use_names_the_verbs_that_do(capsys: py
     assert "nothing that is run uses --map (expected it with pictures)" in line
 
 
+def _flags(line: str) -> list[str]:
+    return re.findall(r"--[\w-]+", line)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -212,6 +217,10 @@ def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) <= 100
     assert max(map(len, lines)) <= 100
     shown = {flag for line in lines for flag in re.findall(r"^  (?:-\w, )?(--[\w-]+)", line)}
+    # The help of run names some that the help of a stage explains.
+    named = {flag for line in lines if re.search(r": see probeline \w+ --help$", line) for flag in _flags(line)}
+    assert bool(named) == (verb == "run")
+    shown |= named - {"--help"}
     assert shown == {OPTIONS[name].flag for name in VERBS[verb].options} | {"--help"}
 
 

@@ -25,7 +25,7 @@ from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.options.settings import ComputeOptions
+from probeline.options.groups.running import ComputeOptions
 from probeline.report.records.loading import load_curves
 from probeline.results.curve import CURVES, Curve
 from probeline.session import Session

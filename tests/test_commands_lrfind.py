@@ -318,7 +318,7 @@ def test_what_cannot_be_written_is_said_before_a_step(world: Path, tmp_path: Pat
 
 def key(settings: Settings) -> str:
     """Return the key of a test, without a step."""
-    return request_range_test(next(plan_jobs(Session(settings), [settings.seeding.seed]))).key
+    return request_range_test(next(plan_jobs(Session(settings), [settings.fitting.seed]))).key
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.heads.estimators import FittedEstimator, _logits, estimator_of, requested_estimator
 from probeline.evaluate.heads.registry import head_method
 from probeline.names import estimator_method
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.results.methods import method_info, order
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -69,7 +69,7 @@ def test_a_training_s_command_has_its_options(strategy: str, requested: dict[str
     again = read(line)
     assert again.training.strategies == (strategy,)
     assert listed(training_options(again, strategy)) == listed(training_options(settings, strategy))
-    assert (again.seeding.seed, again.seeding.seeds, again.data.limit, again.data.data_seed) == (4, 2, 200, 3)
+    assert (again.fitting.seed, again.fitting.seeds, again.data.limit, again.data.data_seed) == (4, 2, 200, 3)
     assert (again.training.unfreeze, again.training.teacher, again.training.second) == (
         settings.training.unfreeze,
         settings.training.teacher,

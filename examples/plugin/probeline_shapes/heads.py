@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, LinearMethod
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.types import FloatArray
 
 SHRINKAGE = (0.01, 0.1, 0.3, 0.9)

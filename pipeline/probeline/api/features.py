@@ -61,7 +61,7 @@ class Features:
         session = self.session
         changes = option_values(options)
         for name in changes:
-            if GROUP_OF[name] not in ("seeding", "heads", "training", "curve", "compute"):
+            if GROUP_OF[name] not in ("fitting", "heads", "training", "curve", "compute"):
                 raise TypeError(f"{name} is no option of fitting; probeline.extract takes it")
         changes |= {} if reports is None else {"reports": path_of(reports).expanduser()}
         settings = replace(session.settings, console=LogConsole(verbose=verbose)).changed(**changes)

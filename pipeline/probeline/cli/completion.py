@@ -11,7 +11,8 @@ from probeline.commands.list import KINDS
 from probeline.data.registry import names as dataset_names
 from probeline.errors import UnknownName
 from probeline.names import Strategy
-from probeline.options.settings import DEVICES, OPTIONS
+from probeline.options.groups.running import DEVICES
+from probeline.options.settings import OPTIONS
 from probeline.options.verbs import VERBS
 
 SHELLS = ("bash", "zsh", "fish")

@@ -101,15 +101,25 @@ def build_parser() -> argparse.ArgumentParser:
             )
         for group, declaration in GROUPS.items():
             if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
-                section = child.add_argument_group((declaration.__doc__ or "").strip().rstrip("."))
+                named = [option for option in own if option.rare and verb.name == "run"]
+                title = (declaration.__doc__ or "").strip().rstrip(".")
+                section = child.add_argument_group(title, _explained_elsewhere(named))
                 for option in own:
-                    _add(section, option)
+                    _add(section, option, is_hidden=option in named)
     return parser
 
 
-def _add(section: argparse._ArgumentGroup, option: Option) -> None:
-    text = option.help.replace("%", "%%")
-    if option.shown_default:
+def _explained_elsewhere(named: Sequence[Option]) -> str | None:
+    """Return which options are explained in the help of another verb."""
+    if not named:
+        return None
+    verb = next(verb for verb in VERBS.values() if verb.name != "run" and named[0].name in verb.options)
+    return f"{', '.join(option.flag for option in named)}: see probeline {verb.name} --help"
+
+
+def _add(section: argparse._ArgumentGroup, option: Option, *, is_hidden: bool = False) -> None:
+    text = argparse.SUPPRESS if is_hidden else option.help.replace("%", "%%")
+    if option.shown_default and not is_hidden:
         text += f" (default {option.shown_default})"
     flags = filter(None, (option.short, option.flag))
     if option.kind is bool:

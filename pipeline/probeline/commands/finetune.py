@@ -29,10 +29,10 @@ def run(session: Session) -> list[dict[str, Any]]:
 
 
 def _train(session: Session, ranks: Ranks) -> list[dict[str, Any]]:
-    seeding = session.settings.seeding
+    fits = session.settings.fitting
     scores: list[Score | None] = []
     diverged: list[Diverged] = []
-    for job in plan_jobs(session, range(seeding.seed, seeding.seed + seeding.seeds)):
+    for job in plan_jobs(session, range(fits.seed, fits.seed + fits.seeds)):
         try:
             scores.append(finetune(job, ranks))
         except Diverged as error:

@@ -18,7 +18,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 
     If the outputs of frozen stages are cached, they are extracted for whole parts, as finetune does and uses again.
     """
-    return [_run_or_reuse(job) for job in plan_jobs(session, [session.settings.seeding.seed])]
+    return [_run_or_reuse(job) for job in plan_jobs(session, [session.settings.fitting.seed])]
 
 
 def _run_or_reuse(job: TrainingJob) -> dict[str, Any]:

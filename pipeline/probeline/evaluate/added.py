@@ -108,7 +108,7 @@ def _take(
 def _score(
     session: Session, path: Path, held_out: tuple[IntArray, FloatArray], test: tuple[IntArray, FloatArray]
 ) -> Score:
-    task = task_of(session.dataset, session.settings.seeding.metric)
+    task = task_of(session.dataset, session.settings.fitting.metric)
     on_val = task.measures(*held_out)
     sha256 = digest_bytes(read_bytes(path, ARRAYS))
     metric = metric_options(task.selection_metric)

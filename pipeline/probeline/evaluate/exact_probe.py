@@ -15,7 +15,7 @@ from probeline.evaluate.heads.method import FitSettings, Fold, Selection
 from probeline.evaluate.requests import ScoreRequest, find_score
 from probeline.evaluate.selection import select
 from probeline.heads.linear import Head, decision
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.results.score import Score
 from probeline.types import BoolArray, FloatArray, IntArray
 

@@ -48,22 +48,22 @@ def are_scored(features: CachedFeatures, verb: str) -> bool:
 def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[HeadMethod[Any], int | None]]:
     settings = features.session.settings
     methods = head_methods(verb, settings.heads)
-    first = settings.seeding.seed
+    first = settings.fitting.seed
     runs: list[tuple[HeadMethod[Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
-    for seed in range(first, first + settings.seeding.seeds):
+    for seed in range(first, first + settings.fitting.seeds):
         runs += [(method, seed) for method in methods if method.is_seeded]
     return runs
 
 
 def _request(features: CachedFeatures, method: HeadMethod[Any], seed: int | None) -> ScoreRequest:
     settings = features.session.settings
-    options = {**metric_options(settings.seeding.metric), **method.options(settings.heads)}
+    options = {**metric_options(settings.fitting.metric), **method.options(settings.heads)}
     return features.request(method.name, seed, **options)
 
 
 def _task(session: Session) -> Task:
     """Return the task, selected by the metric that the settings name."""
-    return task_of(session.dataset, session.settings.seeding.metric)
+    return task_of(session.dataset, session.settings.fitting.metric)
 
 
 def score_head(

@@ -61,11 +61,11 @@ def chosen_row(session: Session, verb: str) -> Score:
             got=listing(sorted({score.method for score in candidates})) or "no score of these options",
             remedy=f"run: {command_line(settings, maker)}",
         )
-    chosen = next((score for score in row if score.seed in (None, settings.seeding.seed)), None)
+    chosen = next((score for score in row if score.seed in (None, settings.fitting.seed)), None)
     if chosen is None:
         seeds = listing([str(score.seed) for score in row])
         raise BadOption(
-            f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=settings.seeding.seed
+            f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=settings.fitting.seed
         )
     return chosen
 

@@ -25,7 +25,7 @@ def train_by_crew(session: Session) -> None:
     settings, pieces = session.settings, []
     for backbone in settings.nets.backbones:
         alone = session.under(settings.changed(backbones=(backbone,)))
-        seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
+        seeds = range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)
         for job in plan_jobs(alone, seeds):
             own = {"backbones": (backbone,), "strategies": (job.strategy,), "seed": job.seed, "seeds": 1}
             pieces.append(Piece(own, partial(is_scored, job)))

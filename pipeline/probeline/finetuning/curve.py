@@ -38,7 +38,7 @@ def request_training_curve(
     objective = load_objectives(session, [strategy])[strategy]
     # A draw's number is added to the seed, so that draws differ in the images and in all that is random.
     jobs = [
-        TrainingJob(session, start, strategy, settings.seeding.seed + draw, FittedProbe(session, start), objective)
+        TrainingJob(session, start, strategy, settings.fitting.seed + draw, FittedProbe(session, start), objective)
         for draw in range(settings.curve.draws)
     ]
     requests = [request_training(job, options) for job in jobs]

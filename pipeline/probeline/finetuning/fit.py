@@ -77,7 +77,7 @@ def is_scored(job: TrainingJob) -> bool:
 def _options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:
     """Return the values of each option of a job, and of the metric that selects unless it is the default."""
     settings = job.session.settings
-    metric = {name: (value,) for name, value in metric_options(settings.seeding.metric).items()}
+    metric = {name: (value,) for name, value in metric_options(settings.fitting.metric).items()}
     return {**training_options(settings, job.strategy), **metric}
 
 
@@ -143,7 +143,7 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _
             continue
         trials = trials or _Trials(grid, run, candidate, diverged=diverged)
         best = run.result.best
-        own = {job.session.settings.seeding.metric: best["val_score"]} if "val_score" in best else {}
+        own = {job.session.settings.fitting.metric: best["val_score"]} if "val_score" in best else {}
         trials.path.append({**candidate, "top1": best["val_top1"], **own, "nll": best["val_loss"]})
         trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds

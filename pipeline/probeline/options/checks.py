@@ -12,9 +12,12 @@ from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.crew import check_crew
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
-from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
+from probeline.options.groups.data import DataOptions
+from probeline.options.groups.running import DEVICES
+from probeline.options.settings import OPTIONS, Settings
 from probeline.options.share import Share
 from probeline.options.store import check_store
+from probeline.options.table import MOST
 
 
 def check_settings(settings: Settings) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
+MOST = 2**31 - 1
+"""The largest whole number of an option."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -25,6 +28,8 @@ class Option:
         The valid values; empty if any is.
     local : bool
         Whether it is about places on one machine or how a run is watched, so that recipes cannot have it.
+    rare : bool
+        Whether the help of ``run`` only names it, and the verb that uses it explains it.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Option:
     within: tuple[float, float] | None
     choices: tuple[str, ...]
     local: bool
+    rare: bool
 
 
 class _Facts(TypedDict, total=False):
@@ -49,9 +55,10 @@ class _Facts(TypedDict, total=False):
     within: tuple[float, float] | None
     choices: tuple[str, ...]
     local: bool
+    rare: bool
 
 
-_DEFAULTS = _Facts(metavar="", flag="", short="", shown_default=None, within=None, choices=(), local=False)
+_DEFAULTS = _Facts(metavar="", flag="", short="", shown_default=None, within=None, choices=(), local=False, rare=False)
 
 
 def option(default: Any, help: str, **facts: Unpack[_Facts]) -> Any:  # noqa: A002

@@ -47,7 +47,7 @@ _VERBS = (
     Verb(
         "run",
         "all stages in their order (extract, probe, baselines, finetune, compare), or those of a recipe",
-        _names(*_FEATURES, "seeding", "heads", "training", "curve", "pictures", "compare", *_STEP),
+        _names(*_FEATURES, "fitting", "heads", "training", "curve", "pictures", "compare", *_STEP),
     ),
     Verb(
         "extract",
@@ -55,7 +55,7 @@ _VERBS = (
         _names(*_FEATURES, "sharing", *_STEP),
         needs_labels=False,
     ),
-    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_CREW, *_STEP)),
+    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "fitting", "heads", *_CREW, *_STEP)),
     Verb(
         "baselines",
         "fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on the cached features",
@@ -64,7 +64,7 @@ _VERBS = (
     Verb(
         "finetune",
         "train the net or its upper stages, from its weights and from scratch",
-        _names(*_NET, "views", "compute", "seeding", "training", *_CREW, *_STEP),
+        _names(*_NET, "views", "compute", "fitting", "training", *_CREW, *_STEP),
         needs_images=True,
     ),
     Verb(
@@ -100,7 +100,7 @@ _VERBS = (
     Verb(
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
-        _names(*_NET, "reading", "seeding", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
+        _names(*_NET, "reading", "fitting", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
     ),
     Verb(
         "verify",

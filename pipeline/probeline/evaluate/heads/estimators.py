@@ -17,7 +17,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.heads.method import Candidate, Candidates, FitSettings, Fold, HeadMethod
 from probeline.names import estimator_method
 from probeline.options.grids import estimator_grid
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.types import AnyArray, FloatArray
 
 _LEAST = 1e-12

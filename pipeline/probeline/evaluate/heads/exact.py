@@ -19,7 +19,7 @@ from probeline.heads.linear import Head
 from probeline.heads.select import L2_GRID
 from probeline.metrics.scores import squared
 from probeline.names import Method
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 
 if TYPE_CHECKING:
     from probeline.heads.ridge import RidgeHead

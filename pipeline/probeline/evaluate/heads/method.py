@@ -14,7 +14,7 @@ from probeline.evaluate.task import Loss, Task
 from probeline.format import option
 from probeline.heads.linear import Linear, decision
 from probeline.heads.standardize import Scaler, apply, fit_scaler
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.types import FloatArray, IntArray
 
 Candidate = Mapping[str, Any]

@@ -22,7 +22,7 @@ from probeline.evaluate.heads.method import (
 )
 from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Axis, Grid, grid
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.types import FloatArray
 
 if TYPE_CHECKING:

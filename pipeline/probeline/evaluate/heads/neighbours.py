@@ -19,7 +19,7 @@ from probeline.evaluate.heads.method import (
     Selection,
 )
 from probeline.names import Method
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.types import FloatArray, IntArray
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)

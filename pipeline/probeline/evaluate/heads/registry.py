@@ -12,7 +12,7 @@ from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, KNN
 from probeline.names import ESTIMATOR
-from probeline.options.settings import HeadOptions
+from probeline.options.groups.fitting import HeadOptions
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 

@@ -24,7 +24,7 @@ def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Seque
     The estimate, seconds or None, is by the last row of the same method and options on these images.
     """
     settings, (record, _) = session.settings, session.backbone(text)
-    seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
+    seeds = range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)
     net = (record.name, record.preprocess.crop, settings.nets.precision)
     of_net = [
         score

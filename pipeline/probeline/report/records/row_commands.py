@@ -192,7 +192,7 @@ def requested_steps(session: Session) -> Sequence[Step]:
 
 def _missing(session: Session, step: Step, scores: Sequence[Score]) -> list[NotRun]:
     settings, verbs = step
-    seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
+    seeds = range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)
     missing = []
     for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
         of_net = [score for score in scores if score.backbone == spec.name and _is_of(spec, settings, score)]
@@ -278,7 +278,7 @@ def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
 
 def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     """Return whether a row is selected by the requested metric, and of the requested grid if minibatches train it."""
-    if score.options.get("select_by", TOP1) != settings.seeding.metric:
+    if score.options.get("select_by", TOP1) != settings.fitting.metric:
         return False
     axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
     if ESTIMATOR.fullmatch(score.method):
