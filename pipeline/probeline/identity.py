@@ -69,7 +69,7 @@ DOCTOR_VERSION = 1
 ARTIFACT_VERSION = 1
 """Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
 
-REPORT_VERSION = 14
+REPORT_VERSION = 15
 """Bump when equal scores would draw another report."""
 
 

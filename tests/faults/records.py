@@ -495,7 +495,7 @@ def _read_report(place: Path, values: Any, chance: random.Random) -> None:
     for name, sha256 in folder.previous().files.items():
         assert (place / name).resolve().is_relative_to(place.resolve())
         folder.has(name, sha256)
-    folder.remove_stale_figures(())
+    folder.remove_stale(())
 
 
 def _read_recipe(place: Path, values: Any, chance: random.Random) -> None:

@@ -86,7 +86,7 @@ class Report:
             folder.refuse_links(names)
             for name, path in zip(names, paths, strict=True):
                 folder.publish(name, read_bytes(path, RECORD))
-            folder.remove_stale_figures(names)
+            folder.remove_stale(names)
             folder.warn_of_strangers()
             return target
         if target.suffix not in _FILES:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from probeline.evaluate.added import score_predictions
 from probeline.evaluate.current_scores import current_scores
+from probeline.evaluate.origins import record_origin
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
@@ -31,6 +32,8 @@ def run(session: Session) -> dict[str, object]:
     settings, console = session.settings, session.console
     added = [score_predictions(session, path) for path in settings.compare.add]
     scores = [*current_scores(session, "compare"), *added]
+    if scores:
+        record_origin(session)
     curves, table = load_curves(session), blocks(scores)
     published = _published(session, table, curves)
     pictures, galleries, maps, skipped = load_illustrations(session, scores)

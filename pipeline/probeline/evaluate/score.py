@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.heads.registry import head_method, head_methods
+from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
 from probeline.evaluate.selection import select
 from probeline.evaluate.task import Task, metric_options, task_of
@@ -111,6 +112,7 @@ def score_head(
         cold_seconds=seconds + features.extraction_seconds,
     )
     SCORES.save(session.reports, score)
+    record_origin(session)
     chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
     session.console.result(
         f"{title}: test top-1 {score.top1:.4f}"

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from probeline.errors import Diverged
+from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
 from probeline.evaluate.task import metric_options
 from probeline.files.decode import encode
@@ -117,6 +118,7 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     if not ranks.is_first:
         return None
     SCORES.save(session.reports, score)
+    record_origin(session)
     for folder in trials.folders:
         checkpoint.remove(folder, "last")
         if folder != trials.best.folder:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from probeline import disk
 from probeline.files.decode import decode, parse_json
@@ -15,6 +16,7 @@ from probeline.files.limits import Sha256
 from probeline.files.reading import RECORD, read_bytes
 from probeline.format import few, plural
 from probeline.identity import digest, digest_bytes
+from probeline.text import json_text
 
 RECORD_NAME, FIGURES = "report.json", "figures"
 
@@ -24,7 +26,8 @@ _BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
 _LONGEST_NAME = 255
 """Bytes that file systems take."""
 
-_FIGURE = re.compile(rf"{FIGURES}/[^/]+\.png")
+_REMOVABLE = re.compile(rf"{FIGURES}/[^/]+\.png|[^/]+\.parquet")
+"""What not every report has."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,16 @@ class PreviousReport:
 
 
 class ReportFolder:
-    """A folder with the files of one report.
+    """A folder with the files of one report, one of which is its record.
 
     A file is its own if the record of the previous report names it. Any other file that has the name of one, and other
     bytes, is put aside and not replaced. Links are refused.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, record_name: str = RECORD_NAME) -> None:
+        self.path, self.record_name = path, record_name
         try:
-            self._text = read_bytes(path / RECORD_NAME, RECORD)
+            self._text = read_bytes(path / record_name, RECORD)
         except OSError:
             self._text = b""
         self._put_aside: list[str] = []
@@ -74,6 +77,40 @@ class ReportFolder:
             return plain and digest_bytes(read_bytes(path, RECORD)) == sha256
         except OSError:
             return False
+
+    def current_files(self, key: str, names: Iterable[str]) -> Mapping[str, Sha256]:
+        """Return the files of the previous report if it is up to date, else nothing.
+
+        It is if its record is intact and has this key, and all files that it lists, with these names among them, have
+        the stated bytes.
+        """
+        previous = self.previous()
+        is_whole = previous.files.keys() >= {*names} and all(self.has(*file) for file in previous.files.items())
+        return previous.files if is_whole and previous.key == key else {}
+
+    def write(self, key: str, contents: Mapping[str, bytes], record: Mapping[str, Any]) -> dict[str, Sha256]:
+        """Write the files of a report and its record; remove files that only the previous report has.
+
+        Returns
+        -------
+        dict of str to str
+            The sha256 of each file but the record.
+
+        Raises
+        ------
+        CannotWrite, BadOption
+        """
+        self.refuse_links([*contents, self.record_name])
+        for name, data in contents.items():
+            self.publish(name, data)
+        self.remove_stale(contents)
+        # Last, since it vouches for the others: a report that was interrupted is not up to date.
+        written = {name: digest_bytes(data) for name, data in contents.items()}
+        sealed = {"key": key, **record, "files": written}
+        text = json_text({**sealed, "sha256": digest(sealed)}, indent=1, ascii_only=False)
+        self.publish(self.record_name, f"{text}\n".encode())
+        self.warn_of_strangers()
+        return written
 
     def refuse_links(self, names: Iterable[str]) -> None:
         """Refuse a folder in which a link has the name of a file that is to be written, or leads there.
@@ -103,15 +140,18 @@ class ReportFolder:
     def _is_own(self, name: str) -> bool:
         if (self.path / name).lstat().st_size == 0:  # as after a power failure: nothing is lost
             return True
-        if name == RECORD_NAME:
+        if name == self.record_name:
             return _BEGINNING.match(self._text) is not None
         return re.search(rb'"%s": "[0-9a-f]{64}"' % re.escape(name.encode()), self._text) is not None
 
-    def remove_stale_figures(self, current: Collection[str]) -> None:
-        """Remove figures that only the previous report has, if they are as it wrote them; warn of what is left."""
+    def remove_stale(self, current: Collection[str]) -> None:
+        """Remove figures and tables that only the previous report has, if they are as it wrote them.
+
+        What has changed since is left with a warning.
+        """
         changed = []
         for name, sha256 in self.previous().files.items():
-            if name in current or not _FIGURE.fullmatch(name):
+            if name in current or not _REMOVABLE.fullmatch(name):
                 continue
             if self.has(name, sha256):
                 disk.remove_below(self.path, self.path / name)

@@ -48,12 +48,16 @@ def csv_table(blocks: Sequence[Block]) -> str:
 
 
 def row_records(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    """Return all fields of each row as single values, shares in [0, 1]."""
-    return [_flatten(row) for block in blocks for row in block.rows]
+    """Return the data set and all fields of each row as single values, shares in [0, 1]."""
+    titled = [
+        (scores[0].dataset, row) for block in blocks for row, scores in zip(block.rows, block.scores, strict=True)
+    ]
+    return [row_record(dataset, row) for dataset, row in titled]
 
 
-def _flatten(row: Row) -> dict[str, Any]:
-    flat = asdict(row)
+def row_record(dataset: str, row: Row) -> dict[str, Any]:
+    """Return a data set's name and all fields of a row of it as single values, shares in [0, 1]."""
+    flat = {"dataset": dataset, **asdict(row)}
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
     flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)
     flat["options"] = canonical(flat["options"]).decode()

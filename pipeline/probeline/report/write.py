@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probeline.format import escape
-from probeline.identity import REPORT_VERSION, digest, digest_bytes
+from probeline.identity import REPORT_VERSION, digest
 from probeline.report.folder import FIGURES, RECORD_NAME, ReportFolder
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
@@ -18,7 +18,7 @@ from probeline.report.sections.registry import SECTIONS, all_sections, installed
 from probeline.report.sections.section import Section
 from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
-from probeline.text import json_text, printable_lines
+from probeline.text import printable_lines
 
 _MARKDOWN, _CSV, _PAGE = "report.md", "report.csv", "index.html"
 
@@ -68,10 +68,7 @@ def write_report(content: ReportContent) -> Report:
     """
     folder = ReportFolder(content.folder)
     key = digest({**content.identity(), "sections": installed_sections(), "version": REPORT_VERSION})
-    previous = folder.previous()
-    files = previous.files
-    is_whole = files.keys() >= {_MARKDOWN, _CSV, _PAGE} and all(folder.has(*file) for file in files.items())
-    if is_whole and previous.key == key:
+    if files := folder.current_files(key, (_MARKDOWN, _CSV, _PAGE)):
         return _report(folder.path, files, written=False)
 
     # matplotlib takes a second that an up-to-date report need not spend
@@ -87,24 +84,14 @@ def write_report(content: ReportContent) -> Report:
         _PAGE: render(content, sections),
         **{figure.path.relative_to(folder.path).as_posix(): png for figure, png in drawn},
     }
-    folder.refuse_links([*contents, RECORD_NAME])
-    for name, data in contents.items():
-        folder.publish(name, data)
-    folder.remove_stale_figures(contents)
-    # Last, since it vouches for the others: a report that was interrupted is not up to date.
-    written = {name: digest_bytes(data) for name, data in contents.items()}
     record = {
-        "key": key,
         "version": REPORT_VERSION,
         "recommendation": recommend(content.blocks, content.curves).to_json(),
         "verdict": verdict(content.blocks, content.curves).lines,
         "advice": advice(content.blocks, content.curves),
         **{name: value for section in sections for name, value in section.record(content).items()},
-        "files": written,
     }
-    text = json_text({**record, "sha256": digest(record)}, indent=1, ascii_only=False)
-    folder.publish(RECORD_NAME, f"{text}\n".encode())
-    folder.warn_of_strangers()
+    written = folder.write(key, contents, record)
     return _report(folder.path, written, written=True)
 
 

@@ -54,6 +54,7 @@ def view(content: ReportContent) -> Mapping[str, Any]:
         "caveats": [*_leaked(content), *words.caveats, *content.conditions.get(PARTS, ())],
         "advice": advice(blocks, curves),
         "scope": _scope(content),
+        "footer": "Every number on this page comes from the records in its folder; report.json holds them all.",
     }
 
 

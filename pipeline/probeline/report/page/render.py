@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import groupby
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,11 +20,19 @@ from markupsafe import Markup
 from probeline.report.model.content import ReportContent
 from probeline.report.page import answer
 from probeline.report.palette import colours
-from probeline.report.sections.section import Section
+from probeline.report.sections.section import Section, View
 from probeline.text import printable_lines
 
 MAX_BYTES = 5_000_000
 """Of a page; galleries and maps are left out to stay below it."""
+
+
+class Heading(Protocol):
+    """What a page says of a section: its anchor, its title, and where its contents list it."""
+
+    name: str
+    title: str
+    group: str
 
 
 def render(content: ReportContent, sections: Sequence[Section]) -> bytes:
@@ -37,13 +46,17 @@ def render(content: ReportContent, sections: Sequence[Section]) -> bytes:
 
 
 def _render(content: ReportContent, sections: Sequence[Section]) -> bytes:
+    return render_page(answer.view(content), [(section, section.view(content)) for section in sections])
+
+
+def render_page(first_screen: Mapping[str, Any], sections: Sequence[tuple[Heading, View | None]]) -> bytes:
+    """Return a page as UTF-8: its first screen, values of ``answer.html``, and what its sections show."""
     style, script = colours() + _text("style.css"), _text("script.js")
-    views = ((section, section.view(content)) for section in sections)
-    shown = [(section, view.template, view.values) for section, view in views if view is not None]
+    shown = [(section, view.template, view.values) for section, view in sections if view is not None]
     groups = groupby((section for section, _, _ in shown), key=lambda section: section.group)
     page = _environment().get_template("page.html")
     html = page.render(
-        answer=answer.view(content),
+        answer=first_screen,
         sections=shown,
         groups=[(group, list(members)) for group, members in groups],
         style=_trusted(style),
