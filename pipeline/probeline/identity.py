@@ -72,6 +72,9 @@ ARTIFACT_VERSION = 1
 REPORT_VERSION = 15
 """Bump when equal scores would draw another report."""
 
+BOARD_VERSION = 1
+"""Bump when equal scores would draw another board."""
+
 
 def canonical(value: Any) -> bytes:
     """Return the one JSON text of `value`: sorted keys, no white space, ASCII, no NaN or infinity.

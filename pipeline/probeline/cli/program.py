@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from probeline.cli.parser import parse
-from probeline.cli.steps import check_launched, check_used, given_options, settings_of, speaks, steps_of
+from probeline.cli.steps import (
+    Experiment,
+    check_launched,
+    check_used,
+    experiments_of,
+    given_options,
+    speaks,
+    steps_of,
+)
 from probeline.commands.list import names_of
 from probeline.console import print_data, print_text
 from probeline.errors import Diverged, ProbelineError, RankLost
@@ -59,7 +67,8 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     from probeline.names import PENULTIMATE
 
     settings = session.settings
-    if settings.run.dry_run and not any("cache" in verbs for _, verbs in runs):  # cache has a dry run of its own
+    own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
+    if settings.run.dry_run and not own_dry_run:
         from probeline.commands import plan
 
         return {"dry_run": [plan.run(session.under(step), verbs) for step, verbs in runs if verbs != ("compare",)]}
@@ -93,6 +102,31 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     return results
 
 
+def _run_board(experiments: Sequence[Experiment]) -> dict[str, Any]:
+    """Run the steps of each data set and then the board of all, and return their results.
+
+    A data set that cannot be run costs its own column alone; its error is raised at the end.
+    """
+    failed: list[ProbelineError] = []
+    results: dict[str, Any] = {}
+    for number, (settings, steps) in enumerate(experiments, start=1):
+        if not steps:
+            continue
+        title = f"{settings.data.dataset}, {number} of {len(experiments)} data sets"
+        settings.console.say(f"board: {title}")
+        try:
+            results[settings.data.dataset] = run_steps(settings, steps_of("board", settings, steps), steps)
+        except ProbelineError as error:
+            settings.console.warn(f"board: {title}: {error}")
+            failed.append(error)
+    settings = experiments[0][0]
+    steps = tuple(step for _, own in experiments for step in own)
+    results |= run_steps(settings, [(settings, ("board",))], steps)
+    if failed:
+        raise failed[0]
+    return results
+
+
 def _without_images(session: Session, runs: Sequence[Step]) -> list[Step]:
     """Return the runs for a data set of embeddings, without the verbs that need images, if others are left."""
     verbs = [verb for _, own in runs for verb in own]
@@ -117,11 +151,13 @@ def _run(arguments: Sequence[str] | None) -> None:
         else:
             print_text("\n".join(map(printable, names_of(words).values())), sys.stdout)
         return
-    settings, steps = settings_of(parsed)
-    runs = steps_of(parsed.verb, settings, steps)
-    check_used(parsed.verb, given_options(parsed), runs)
-    check_launched(parsed.verb, runs)
-    results = run_steps(settings, runs, steps)
+    experiments = experiments_of(parsed)
+    settings = experiments[0][0]
+    for own, steps in experiments:
+        runs = steps_of(parsed.verb, own, steps)
+        check_used(parsed.verb, given_options(parsed), runs)
+        check_launched(parsed.verb, runs)
+    results = _run_board(experiments) if parsed.verb == "board" else run_steps(settings, runs, steps)
     if settings.run.json and speaks(parsed.verb):
         print_data(json_text(results), sys.stdout)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probeline.cli.console import Terminal
 from probeline.console import Console, Silence
@@ -13,7 +13,14 @@ from probeline.errors import BadOption
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.options.share import torchrun_share
-from probeline.options.verbs import STAGES, VERBS
+from probeline.options.verbs import BOARD_ALONE, STAGES, VERBS
+from probeline.text import shell_word
+
+if TYPE_CHECKING:
+    from probeline.recipes import Recipe
+
+Experiment = tuple[Settings, tuple[Step, ...]]
+"""The settings of one data set, and the steps of its recipe; none without one."""
 
 _OTHER_CLASSES = ("NAME=CLASS,CLASS",)
 """This object itself marks a recipe's second task whose classes are not those of the given data set."""
@@ -38,8 +45,8 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ...]]:
-    """Return the settings of the run, and the steps of its recipe; none without one."""
+def experiments_of(arguments: argparse.Namespace) -> list[Experiment]:
+    """Return the settings of the run, and the steps of its recipe; of a board one of each for each data set."""
     given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
     console: Console = Terminal(
         json=given.get("json", False), quiet=given.get("quiet", False), verbose=given.get("verbose", False)
@@ -47,19 +54,39 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ..
     if not speaks(arguments.verb):
         console = Silence()
     if "recipe" not in given:
-        return _checked({}, given, words, console), ()
+        return [(_checked({}, given, words, console), ())]
     from probeline.recipes import read
 
     recipe = read(given["recipe"])
+    datasets = recipe.datasets if arguments.verb == "board" else [_options_of_one(recipe, given)]
+    return [_experiment(recipe, {**recipe.options, **own}, given, words, console) for own in datasets or [{}]]
+
+
+def _options_of_one(recipe: Recipe, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of the one data set of a recipe, or of the one of several that is given."""
+    if recipe.datasets and "dataset" not in given:
+        listed = [str(own["dataset"]) for own in recipe.datasets]
+        raise BadOption(
+            f"recipe {recipe.name} is of several data sets",
+            got=", ".join(listed),
+            remedy=f"run them all by probeline board --recipe {shell_word(recipe.name)}, or one by --dataset",
+        )
+    return next((own for own in recipe.datasets if own["dataset"] == given["dataset"]), {})
+
+
+def _experiment(
+    recipe: Recipe, options: Mapping[str, Any], given: Mapping[str, Any], words: tuple[str, ...], console: Console
+) -> Experiment:
+    """Return the settings and steps of a recipe, whose options for all steps of a data set are these."""
     steps = []
     for step in recipe.steps:
-        settings = _checked({**recipe.options, **step.options}, given, words, console)
-        own_classes = settings.data.dataset == recipe.options.get("dataset", Settings().data.dataset)
+        settings = _checked({**options, **step.options}, given, words, console)
+        own_classes = settings.data.dataset == options.get("dataset", Settings().data.dataset)
         if settings.training.second and "second" not in given and not own_classes:
             console.say("recipe: its second task is of other classes, so it is left out; --second gives one of these")
             settings = settings.changed(second=_OTHER_CLASSES)
         steps.append((settings, step.verbs))
-    return _checked(recipe.options, given, words, console), tuple(steps)
+    return _checked(options, given, words, console), tuple(steps)
 
 
 def check_launched(verb: str, runs: Sequence[Step]) -> None:
@@ -75,11 +102,13 @@ def check_launched(verb: str, runs: Sequence[Step]) -> None:
 
 
 def check_used(verb: str, given: Mapping[str, Any], runs: Sequence[Step]) -> None:
-    """Refuse an option of `run` that is used by none of the verbs to run."""
-    used = {name for _, verbs in runs for ran in (verb, *verbs) if ran != "run" for name in VERBS[ran].options}
+    """Refuse an option of `run` or `board` that is used by none of the verbs to run."""
+    own = {name: {*(BOARD_ALONE if name == "board" else one.options)} for name, one in VERBS.items() if name != "run"}
+    ran = {verb, *(one for _, verbs in runs for one in verbs)} & own.keys()
+    used = {name for one in ran for name in own[one]}
     for name in given:
         if name not in used | {"recipe", "dry_run"}:
-            users = ", ".join(user.name for user in VERBS.values() if name in user.options and user.name != "run")
+            users = ", ".join(user for user, options in own.items() if name in options)
             raise BadOption(f"nothing that is run uses {OPTIONS[name].flag}", expected=f"it with {users}")
 
 
@@ -105,9 +134,16 @@ def _checked(
 
 
 def steps_of(verb: str, settings: Settings, steps: Sequence[Step]) -> list[Step]:
-    """Return the steps of a verb: for ``run`` all of the recipe and then ``compare``, for any other its own."""
-    if verb == "run":
-        runs = (*steps, (settings, ("compare",))) if steps else ((settings, STAGES),)
+    """Return the steps of a verb on one data set.
+
+    They are for ``run`` all of the recipe and then ``compare``, for ``board`` the same, or nothing without a recipe,
+    and for any other its own.
+    """
+    runs: tuple[Step, ...]
+    if verb in ("run", "board") and steps:
+        runs = (*steps, (settings, ("compare",)))
+    elif verb in ("run", "board"):
+        runs = ((settings, STAGES),) if verb == "run" else ()
     else:
         runs = tuple((step, (verb,)) for step, verbs in steps if verb in verbs) or ((settings, (verb,)),)
     return [(step, verbs) for step, verbs in runs if step.training.second is not _OTHER_CLASSES]

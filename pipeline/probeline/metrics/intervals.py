@@ -30,6 +30,25 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     return low, high
 
 
+def mean_interval(values: Sequence[float], intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the interval of the mean of independent values, each with an interval of the same confidence.
+
+    The distances to the ends are added as standard errors are. So it is about what the intervals are about: those of
+    accuracies for other test images give that of their mean for other test images of the same data sets.
+
+    References
+    ----------
+    Zou and Donner 2008, "Construction of confidence limits about effect measures: a general approach", Statistics in
+    Medicine 27, 1693-1702.
+    """
+    if not values or len(values) != len(intervals):
+        raise ValueError(f"no mean of {len(values)} values with {len(intervals)} intervals")
+    low = math.sqrt(sum((value - own[0]) ** 2 for value, own in zip(values, intervals, strict=True)))
+    high = math.sqrt(sum((own[1] - value) ** 2 for value, own in zip(values, intervals, strict=True)))
+    mean = math.fsum(values) / len(values)
+    return mean - low / len(values), mean + high / len(values)
+
+
 def mcnemar(labels: IntArray, a: IntArray, b: IntArray) -> float:
     """Return the exact two-sided p-value that two predictors are right equally often, given the classes of each [n].
 

@@ -41,6 +41,7 @@ _NET = ("data", "nets")
 _FEATURES = (*_NET, "reading", "compute")
 _STEP = ("recipe", "dry_run", *_COMMON)
 _CREW = ("crew", "crew_size", "crew_with")
+_BOARD = ("image_size", "precision", "reading", "metric", "method", "out")
 _ROWS = "[PART:]ROW"
 
 _VERBS = (
@@ -101,6 +102,13 @@ _VERBS = (
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
         _names(*_NET, "reading", "fitting", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
+    ),
+    Verb(
+        "board",
+        "write one table of all reports, or run a recipe of several data sets first: which backbone is best?",
+        _names(*_BOARD, "limit", "data", "backbones", "weights", "compute", "seeds", "epochs", *_STEP),
+        words="DATASET",
+        needs_data=False,
     ),
     Verb(
         "verify",
@@ -180,6 +188,9 @@ _VERBS = (
 )
 
 VERBS: Mapping[str, Verb] = {verb.name: verb for verb in _VERBS}
+
+BOARD_ALONE = _names(*_BOARD, *_STEP)
+"""The options that ``board`` itself uses: which rows it shows, and where; all others are those of a recipe's steps."""
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 """The verbs of ``run``, in this order."""

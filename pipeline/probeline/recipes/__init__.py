@@ -4,6 +4,10 @@ A recipe has a ``title``, a ``source`` in words, ``published`` rows, ``differenc
 this one in sentences, ``[options]`` for all steps, and ``[[steps]]``, each with its ``verbs`` and options of its own,
 which override those for all. Without steps, a recipe runs ``extract``, ``probe``, ``baselines`` and ``finetune``.
 
+A recipe of several data sets has ``[[datasets]]``, each with its ``dataset`` and other options that are its own; they
+override those for all, and steps override both. ``board`` runs all of them, other verbs the one that ``--dataset``
+names. Published rows are of one data set, so such a recipe has none.
+
 Options have the names of :data:`probeline.options.settings.OPTIONS`; those that say where files are on one machine
 (``data``, ``cache``, ``reports``, ``labels`` and the like) cannot be in a recipe. A relative path in an option
 (``dataset = "folder:flowers"``, ``weights = "net.pth"``) starts at the folder in which the command runs, as on the
@@ -42,6 +46,7 @@ class _Content:
     published: tuple[Mapping[str, Any], ...] = ()
     differences: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    datasets: tuple[Mapping[str, Any], ...] = ()
     steps: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -79,6 +84,8 @@ class Recipe:
     steps: tuple[Step, ...]
     published: tuple[Published, ...]
     differences: tuple[str, ...]
+    datasets: tuple[Mapping[str, Any], ...] = ()
+    """The options of each data set; empty for a recipe of one."""
 
     @property
     def dataset(self) -> str:
@@ -104,6 +111,9 @@ def read(name: str) -> Recipe:
         content = decode(_Content, values)
     except BadRecord as error:
         raise BadOption(f"a bad value in recipe {name}", got=error) from error
+    datasets = tuple(_dataset(name, table) for table in content.datasets)
+    if datasets and content.published:
+        raise BadOption("published rows are of one data set", where=f"recipe {name}", got=f"{len(datasets)} data sets")
     return Recipe(
         name=name,
         title=content.title,
@@ -112,7 +122,16 @@ def read(name: str) -> Recipe:
         steps=tuple(_step(name, step) for step in content.steps) or (Step(_ORDINARY, {}),),
         published=tuple(_published(name, row) for row in content.published),
         differences=content.differences,
+        datasets=datasets,
     )
+
+
+def _dataset(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of one of several data sets."""
+    options = _options(name, table, _known())
+    if "dataset" not in options:
+        raise BadOption("one of several data sets has no name", where=f"recipe {name}", expected="dataset = ...")
+    return options
 
 
 def _text(name: str) -> str:

@@ -19,7 +19,7 @@ from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
 from probeline.report.model.two_classes import positive_class, two_classes
-from probeline.results.ranking import ScoreRow, group_rows, selection_metric, table_order, validation_score
+from probeline.results.ranking import group_rows, selection_metric, table_order, validation_score
 from probeline.results.score import Score
 from probeline.results.score_words import second_task
 
@@ -31,7 +31,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     """
     groups = group_rows(scores)
     positive, metric = positive_class(groups), selection_metric(scores)
-    rows = _compared([row_of(group, metric, positive) for group in groups], groups)
+    rows = _compared([_row(group, positive, metric) for group in groups], groups)
     indices: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
         indices[_net_of(rows[i], indices)].append(i)
@@ -72,11 +72,7 @@ _SECONDS = ("cold_seconds", "warm_seconds")
 """What a row has the mean of, with `_MEANS`."""
 
 
-def row_of(group: ScoreRow, metric: str, positive: int | None = None) -> Row:
-    """Return the row of the scores of its seeds, without what depends on other rows.
-
-    `metric` is what rows are ranked by on validation, `positive` the class that is called so of two.
-    """
+def _row(group: tuple[Score, ...], positive: int | None, metric: str) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)

@@ -30,9 +30,12 @@ MAX_BYTES = 5_000_000
 class Heading(Protocol):
     """What a page says of a section: its anchor, its title, and where its contents list it."""
 
-    name: str
-    title: str
-    group: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def group(self) -> str: ...
 
 
 def render(content: ReportContent, sections: Sequence[Section]) -> bytes:

@@ -39,7 +39,8 @@ from probeline.results.score import Score
 from probeline.session import Session
 
 _KEPT = (
-    *("dataset", "data", "cache", "reports", "device", "limit", "data_seed", "labels", "groups", "batch_size"),
+    *("dataset", "data", "limit", "strict", "data_seed", "labels", "columns", "images", "groups"),
+    *("cache", "reports", "device", "batch_size"),
     *("workers", "recipe", "quiet", "verbose", "json", "dry_run"),
 )
 """Options that are the run's and not the row's."""
@@ -54,10 +55,10 @@ def commands(settings: Settings, table: Sequence[Block], steps: Sequence[Step] =
     Data, folders and device are those of the run's settings, all else is the row's; `steps` are the recipe's.
     """
     known = [settings, *(step for step, _ in steps)]
-    return {scores[0].key: _command(known, scores) for block in table for scores in block.scores}
+    return {scores[0].key: row_command(known, scores) for block in table for scores in block.scores}
 
 
-def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
+def row_command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
     score = scores[0]
     if score.method == Method.ADDED:
         return command_line(known[0], "compare")
