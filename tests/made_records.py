@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from probeline.results.gallery import (
     ProbeRefit,
     gallery_of,
 )
+from probeline.results.latency import Latency, TimedPasses
 from probeline.results.picture import Thumbnail
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 
@@ -212,3 +214,30 @@ def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: An
         **changes,
     }
     return EmbeddingMap(**values)
+
+
+def make_latency(
+    backbone: str = "mobilenet_v2", factor: float = 1.0, session: str = "a", *, peak: int | None = None, **changes: Any
+) -> Latency:
+    """Return passes that a noisy machine slowed down by up to ten times, all nets of a turn alike."""
+    noise = 1 + 9 * np.random.default_rng(0).random(100)
+    passes = tuple(
+        TimedPasses(batch, tuple((0.01 * batch**0.5 * factor * noise).tolist()), peak and peak * batch)
+        for batch in (1, 32)
+    )
+    record = Latency(
+        backbone=backbone,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        key=digest([backbone, factor, session]),
+        session=session,
+        image_size=224,
+        parameters=3_504_872,
+        norms=52,
+        folded=52,
+        threads=2,
+        warm_up=10,
+        passes=passes,
+        environment=HERE,
+    )
+    return replace(record, **changes)

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from made_scores import HERE, judged, make_score
+from made_records import make_latency
+from made_scores import judged, make_score
 from probeline.analysis.latency import Passes, TimedNet, measure_latency, peak_bytes
 from probeline.commands import compare, latency
 from probeline.environment import conditions, environment
@@ -29,7 +29,7 @@ from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
 from probeline.report.records.loading import load_latencies
 from probeline.report.sections.scores.latency import cost_table, costs, hardware, latency_notes, sessions
-from probeline.results.latency import LATENCIES, Latency, TimedPasses
+from probeline.results.latency import LATENCIES
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
@@ -365,33 +365,6 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_pass(root: Path, tmp_p
 
 
 # What is said of it
-
-
-def make_latency(
-    backbone: str = "mobilenet_v2", factor: float = 1.0, session: str = "a", *, peak: int | None = None, **changes: Any
-) -> Latency:
-    """Return passes that a noisy machine slowed down by up to ten times, all nets of a turn alike."""
-    noise = 1 + 9 * np.random.default_rng(0).random(100)
-    passes = tuple(
-        TimedPasses(batch, tuple((0.01 * batch**0.5 * factor * noise).tolist()), peak and peak * batch)
-        for batch in (1, 32)
-    )
-    record = Latency(
-        backbone=backbone,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        key=digest([backbone, factor, session]),
-        session=session,
-        image_size=224,
-        parameters=3_504_872,
-        norms=52,
-        folded=52,
-        threads=2,
-        warm_up=10,
-        passes=passes,
-        environment=HERE,
-    )
-    return replace(record, **changes)
 
 
 def test_ratios_are_of_passes_in_one_turn() -> None:

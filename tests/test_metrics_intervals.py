@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap, wilson
+from probeline.metrics.intervals import holm, mcnemar, mean_interval, paired_bootstrap, wilson
 
 
 def test_a_published_interval() -> None:
@@ -120,3 +120,33 @@ def test_an_impossible_bootstrap_is_refused(options: dict[str, float]) -> None:
         paired_bootstrap(np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one length"):
         paired_bootstrap(np.zeros(3, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
+
+
+def test_a_mean_of_one_value_has_its_interval() -> None:
+    assert mean_interval([0.9], [wilson(90, 100)]) == pytest.approx(wilson(90, 100))
+
+
+def test_a_mean_of_symmetric_intervals_has_that_of_their_standard_errors() -> None:
+    values, errors = np.array([0.5, 0.7, 0.9]), np.array([0.01, 0.02, 0.03])
+    half = 1.96 * float(np.sqrt(np.square(errors).sum())) / 3
+    found = mean_interval(values.tolist(), [(v - 1.96 * e, v + 1.96 * e) for v, e in zip(values, errors, strict=True)])
+    assert found == pytest.approx((values.mean() - half, values.mean() + half))
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.7, 0.95), (0.99, 0.98, 0.6), (0.5, 0.5, 0.5)])
+def test_the_interval_of_a_mean_accuracy_holds_it_about_as_often_as_it_says(shares: tuple[float, ...]) -> None:
+    rng, sizes, held = np.random.default_rng(0), (153, 360, 60), 0
+    for _ in range(4000):
+        right = rng.binomial(sizes, shares)
+        low, high = mean_interval(
+            (right / sizes).tolist(), [wilson(float(own), n) for own, n in zip(right, sizes, strict=True)]
+        )
+        held += low <= np.mean(shares) <= high
+    assert held / 4000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_mean_of_nothing_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="no mean of 0 values with 0 intervals"):
+        mean_interval([], [])
+    with pytest.raises(ValueError, match="no mean of 2 values with 1 intervals"):
+        mean_interval([0.5, 0.6], [(0.4, 0.6)])

@@ -1,9 +1,9 @@
 """Probeline: features of frozen backbones, extracted once and cached, and what follows from them.
 
 :func:`extract` gives the features of a data set, :func:`probe`, :func:`finetune`, :func:`curve` and :func:`doctor` what
-follows from them, and :func:`compare` the report. :func:`open_features` reads a cache entry, :func:`load` an exported
-predictor; :class:`Embedder` and :class:`LinearProbe` are a transformer and a classifier of scikit-learn. Each is
-imported at its first use: importing the package costs nothing.
+follows from them, :func:`compare` the report, and :func:`board` one table of many reports. :func:`open_features` reads
+a cache entry, :func:`load` an exported predictor; :class:`Embedder` and :class:`LinearProbe` are a transformer and a
+classifier of scikit-learn. Each is imported at its first use: importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from probeline.api.features import Features, extract
     from probeline.api.finetunes import finetune
     from probeline.api.probes import probe
-    from probeline.api.reports import Report, compare
+    from probeline.api.reports import Board, Report, board, compare
     from probeline.api.results import FittedHead, Result
     from probeline.cache.features import EntryFeatures, open_features
     from probeline.errors import ProbelineError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Board": "api.reports",
     "DataChecks": "api.checks",
     "DataWarning": "api.console",
     "Embedder": "api.embedder",
@@ -40,6 +41,7 @@ _HOMES = {
     "ProbelineError": "errors",
     "Report": "api.reports",
     "Result": "api.results",
+    "board": "api.reports",
     "compare": "api.reports",
     "curve": "api.curves",
     "doctor": "api.checks",
@@ -51,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Board",
     "DataChecks",
     "DataWarning",
     "Embedder",
@@ -63,6 +66,7 @@ __all__ = [
     "Report",
     "Result",
     "__version__",
+    "board",
     "compare",
     "curve",
     "doctor",

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from probeline.errors import MissingData
 from probeline.report.board.board import Board, make_board
 from probeline.report.board.terminal import board_table
 from probeline.report.board.write import FOLDER, write_board
-from probeline.results.methods import method_info
 from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, object]:
     """Write the board of the reports in the folder, and return where; of a recipe only its data sets and nets."""
     settings, console = session.settings, session.console
-    if settings.export.method is not None:
-        method_info(settings.export.method)
-    if not settings.folders.reports.is_dir() and not session.steps:
-        raise MissingData("no such folder of reports", where=settings.folders.reports, remedy="name one with --reports")
     folder = settings.export.out or settings.folders.reports / FOLDER
     board = make_board(settings, session.steps, folder)
     for line in board.records.left_out:

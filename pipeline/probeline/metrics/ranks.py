@@ -27,8 +27,8 @@ class Friedman:
     """The statistic, corrected for ties."""
     p_chi2: float
     """By its chi-squared distribution of k - 1 degrees of freedom, which holds for many data sets."""
-    f: float
-    """Iman and Davenport's statistic; infinite if all data sets agree."""
+    f: float | None
+    """Iman and Davenport's statistic; None if all data sets agree, when it is infinite."""
     p_f: float
     """By its F distribution of k - 1 and (k - 1)(N - 1) degrees of freedom."""
     p_exact: float | None
@@ -74,8 +74,8 @@ def friedman(scores: DoubleArray) -> Friedman:
     between = float(np.square(own.sum(axis=0) - n * (k + 1) / 2).sum())
     chi2 = (k - 1) * between / spread if spread else 0.0
     rest = n * (k - 1) - chi2
-    f = (n - 1) * chi2 / rest if rest > 1e-9 * n * k else math.inf
-    p_f = float(fdtrc(k - 1, (k - 1) * (n - 1), f)) if math.isfinite(f) else 0.0
+    f = (n - 1) * chi2 / rest if rest > 1e-9 * n * k else None
+    p_f = 0.0 if f is None else float(fdtrc(k - 1, (k - 1) * (n - 1), f))
     return Friedman(chi2, float(chdtrc(k - 1, chi2)), f, p_f, _exact_p(own))
 
 

@@ -88,8 +88,8 @@ def advice(board: Board) -> list[str]:
     if standing is None:
         return ["Score some backbones with probeline probe and probeline baselines, then run probeline board again."]
     lines = []
-    if board.missing:
-        lines.append(f"Run the {plural(len(board.missing), 'command')} below Not run, so that more can be compared.")
+    if needed := board.missing.cells:
+        lines.append(f"Run the first {plural(len(needed), 'command')} below Not run, so that more can be compared.")
     if len(standing.datasets) < FEWEST or (standing.tests is not None and standing.tests.smallest_pair_p >= LEVEL):
         lines.append("Add data sets that are like yours: so few say little about the next one.")
     if not lines:

@@ -8,18 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from probeline.errors import MissingData
 from probeline.files.decode import encode
 from probeline.format import decimals
 from probeline.identity import BOARD_VERSION, digest
 from probeline.options.settings import Settings, Step
 from probeline.report.board.comparable import best_on_validation, by_data, comparable, select
 from probeline.report.board.entries import BoardData, Cells, Entry, Net, net_titles
-from probeline.report.board.missing import missing_cells, missing_datasets
+from probeline.report.board.missing import Missing, missing_of_recipe, missing_rows
 from probeline.report.board.records import BoardRecords, load_records
 from probeline.report.board.standing import Standing, standing
-from probeline.report.model.content import NotRun, ReportFigure
+from probeline.report.model.content import ReportFigure
 from probeline.report.model.differences import Difference, differences
-from probeline.results.methods import order
+from probeline.results.methods import method_info, order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Board:
     cells: Cells
     """Of the comparable rows of each net on each data set the one that is best on validation."""
     records: BoardRecords
-    missing: tuple[NotRun, ...] = ()
+    missing: Missing = field(default_factory=Missing)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     """The options that say which records are shown, by name."""
     reports: Path = Path()
@@ -128,7 +129,7 @@ class Board:
                 "latencies": [encode(latency) for latency in self.records.latencies],
                 "left_out": list(self.records.left_out),
                 "overlapping": [list(names) for names in self.records.overlapping],
-                "missing": [encode(one) for one in self.missing],
+                "missing": encode(self.missing),
                 "conditions": dict(self.conditions),
             }
         )
@@ -142,19 +143,30 @@ _CONDITIONS = ("precision", "image_size", "taps", "views", "metric", "method")
 
 
 def make_board(settings: Settings, steps: Sequence[Step] = (), folder: Path = Path()) -> Board:
-    """Return the board of the reports in a folder, see :func:`load_records`; `folder` is where it is written."""
+    """Return the board of the reports in a folder, see :func:`load_records`; `folder` is where it is written.
+
+    Raises
+    ------
+    MissingData
+        There is no such folder of reports, and no recipe that could make it.
+    UnknownName
+        There is no report of a name, or no method.
+    """
+    reports, method = settings.folders.reports, settings.export.method
+    if not reports.is_dir() and not steps:
+        raise MissingData("no such folder of reports", where=reports, remedy="name one with --reports")
+    if method is not None:
+        method_info(method)
     records = load_records(settings, steps)
-    origins = [origin for _, origin in records.origins]
+    rows = missing_rows(settings, steps, records.entries, records.origins)
+    of_recipe = missing_of_recipe(steps, records.entries, records.origins)
     return Board(
         entries=records.entries,
         cells=select(records.entries),
         records=records,
-        missing=(
-            *missing_cells(settings, steps, records.entries, records.origins),
-            *missing_datasets(steps, origins),
-        ),
+        missing=replace(rows, cells=of_recipe + rows.cells),
         conditions={name: _plain(settings.value(name)) for name in _CONDITIONS},
-        reports=settings.folders.reports,
+        reports=reports,
         folder=folder,
     )
 

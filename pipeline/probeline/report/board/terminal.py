@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import fill
 
-from probeline.format import percent
+from probeline.format import percent, plural
 from probeline.report.board.board import Board
 from probeline.report.board.sections.section import NO_CELL, accuracy
 from probeline.report.board.verdict import caveats, rank, verdict
@@ -29,5 +29,7 @@ def board_table(board: Board) -> str:
     below = [
         fill(printable(line), TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(board), *caveats(board))
     ]
-    below += [printable(f"Not run: {one.what}: {one.command}") for one in board.missing]
+    below += [printable(f"Not run: {one.what}: {one.command}") for one in board.missing.cells]
+    if further := len(board.missing.others):
+        below.append(f"Not run: methods that not all backbones have; the board lists {plural(further, 'command')}.")
     return "\n".join([*table, "", *below] if len(grid) > 1 else below)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from probeline.format import count, listing, percent, plural, points, probability, seconds
 from probeline.report.board.board import Board
 from probeline.report.board.cost import Cost, costs
-from probeline.report.board.sections.section import COSTS, NO_CELL, BoardSection, table_section
+from probeline.report.board.sections.section import NO_CELL, BoardSection, table_section
 from probeline.report.board.verdict import power_in_words, rank, why_not_tested
 from probeline.report.model.differences import LEVEL
 from probeline.report.sections.section import RESULTS
@@ -79,7 +79,7 @@ def cost_section(board: Board) -> BoardSection | None:
         notes.append("The rows were measured on different hardware, so that their times are not compared.")
     if "memory" not in fronts:
         notes.append("Memory: not recorded for all backbones on one device; probeline latency records it on a GPU.")
-    return table_section(board, ("cost", "Accuracy against cost", COSTS), [text_table(columns, 1)], notes)
+    return table_section(board, ("cost", "Accuracy against cost", RESULTS), [text_table(columns, 1)], notes)
 
 
 def _memory(known: Sequence[Cost]) -> list[str]:

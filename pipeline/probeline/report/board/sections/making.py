@@ -62,12 +62,12 @@ def reports_section(board: Board) -> BoardSection | None:
 
 
 def missing_section(board: Board) -> BoardSection | None:
-    if not board.missing:
+    not_run = board.missing.all
+    if not not_run:
         return None
-    text = "\n".join(f"- {escape(one.what)}: {code(one.command)}" for one in board.missing)
-    record = {"missing": [asdict(one) for one in board.missing]}
-    view = View("not_run.html", {"not_run": board.missing})
-    return BoardSection("missing", "Not run", REPRODUCIBILITY, text, view, record)
+    text = "\n".join(f"- {escape(one.what)}: {code(one.command)}" for one in not_run)
+    record = {"missing": [asdict(one) for one in not_run]}
+    return BoardSection("missing", "Not run", REPRODUCIBILITY, text, View("not_run.html", {"not_run": not_run}), record)
 
 
 def left_out_section(board: Board) -> BoardSection | None:

@@ -12,9 +12,6 @@ from probeline.report.board.entries import Entry
 from probeline.report.sections.section import View, tables_view
 from probeline.report.sections.tables import TextTable, bullets, join_parts
 
-COSTS = "Costs"
-"""A group of sections in the page's contents."""
-
 BELOW, UNCONVERGED, NO_CELL = "↓", "†", "–"
 
 
