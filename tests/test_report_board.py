@@ -53,7 +53,9 @@ def test_the_recommended_net_is_the_best_on_validation_and_not_on_test(tmp_path:
     assert [one.net.backbone for one in board.standing.nets] == ["two", "three", "one"]
     assert board.standing.recommended.net.backbone == "one"
     assert verdict(board)[0].startswith("Recommended: one, because it has the best mean rank on validation (1.00 of 3")
-    assert "Best mean rank on test: two, 1.00; three has 2.00 and one has 3.00." in verdict(board)
+    assert (
+        " On test two is ahead (1.00 against 3.00), a significant difference. Its own mean" in verdict(board)[0]
+    )
 
 
 def test_nobody_is_ahead_because_more_was_tried_on_it(tmp_path: Path) -> None:

@@ -187,11 +187,11 @@ def test_the_table_of_accuracies_has_intervals_ranks_and_means(reports: Path) ->
     text = (reports / "board" / "board.md").read_text(encoding="utf-8")
     first = table(text)
     assert [row["Backbone"] for row in first] == ["one", "two", "three"]
-    assert first[0]["alpha % (95 %)"] == "90.0 (85.1–93.4)"
     assert [row["Mean rank"] for row in first] == ["1.00", "2.00", "3.00"]
     assert first[0]["Mean top-1 % (95 %)"].startswith("81.7 (")
-    assert first[2]["alpha % (95 %)"].endswith("↓"), "significantly below the best on validation"
-    methods = table(text, 1)
+    by_data, methods = table(text, 1), table(text, 2)
+    assert by_data[0]["alpha"] == "90.0 (85.1–93.4)"
+    assert by_data[2]["alpha"].endswith("↓"), "significantly below the best on validation"
     assert methods[1] == {
         "Backbone": "two",
         "alpha": "k-NN",

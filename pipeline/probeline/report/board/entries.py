@@ -65,7 +65,7 @@ class BoardData:
             n_val=first.n_val,
             n_test=first.n_test,
             chance=frequent / first.n_test,
-            chosen_by=first.chosen_by,
+            chosen_by=next((score.chosen_by for score in scores if score.chosen_by), ""),
             has_page=has_page,
         )
 

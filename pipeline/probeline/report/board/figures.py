@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, floor
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -27,6 +28,9 @@ _LONGEST = 34
 
 _STEP = 0.24
 """Inches from one title to the next."""
+
+_PANEL = 2.5
+"""Inches of a panel from top to bottom."""
 
 
 def draw(board: Board) -> list[tuple[ReportFigure, bytes]]:
@@ -147,8 +151,12 @@ def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
     alt = f"Accuracy of {len(titles)} backbones against their cost. No other beats these, the cheapest first: {fronts}."
     columns = min(len(known), 2)
     lines = ceil(len(known) / columns)
-    legend = legend_height(titles)
-    sheet = Sheet(WIDTH, 1.2 + 2.5 * lines + legend / 2, "Accuracy against cost", caption, alt)
+    keys = [
+        Line2D([], [], linestyle="", marker=_marker(i), color=_colour(i), label=title) for i, title in enumerate(titles)
+    ]
+    is_free = len(known) < lines * columns and legend_height(titles) < _PANEL  # a panel that the legend fits into
+    below = 0.0 if is_free else legend_height(titles) / 2
+    sheet = Sheet(WIDTH, 1.2 + _PANEL * lines + below, "Accuracy against cost", caption, alt)
     panels = sheet.subplots(lines, columns, squeeze=False, sharey=True)
     for panel in panels.flat[len(known) :]:
         panel.set_axis_off()
@@ -156,10 +164,11 @@ def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
         _panel(axes, board, standing, one)
     for line in panels:
         line[0].set_ylabel("mean above chance, %")
-    keys = [
-        Line2D([], [], linestyle="", marker=_marker(i), color=_colour(i), label=title) for i, title in enumerate(titles)
-    ]
-    sheet.legend(handles=keys, loc="outside lower left", ncols=2, handletextpad=0.2, fontsize=SIZE)
+    look: dict[str, Any] = {"handles": keys, "handletextpad": 0.2, "fontsize": SIZE}
+    if is_free:
+        panels.flat[-1].legend(loc="upper left", **look)
+    else:
+        sheet.legend(loc="outside lower left", ncols=2, **look)
     sheet.alt += f" Highest: {percent(max(one.above_chance for one in standing.nets), places)} %."
     return sheet
 

@@ -22,43 +22,45 @@ def rank(value: float) -> str:
 
 
 def verdict(board: Board) -> list[str]:
-    """Return the recommendation, what is highest on test, and the result of the tests."""
+    """Return the recommendation, and the result of the tests."""
     standing = board.standing
     if standing is None:
         return ["Nothing comparable has been scored yet."]
-    return [_recommendation(board, standing), *_on_test(board, standing), *tests_in_words(board, standing)]
+    return [_recommendation(board, standing), *tests_in_words(board, standing)]
 
 
 def _recommendation(board: Board, standing: Standing) -> str:
-    best = standing.recommended
-    title, places = board.titles[best.net], board.places
+    best, places = standing.recommended, board.places
+    title = board.titles[best.net]
     n, k = len(standing.datasets), len(standing.nets)
-    above = f"its mean accuracy above chance on test is {percent(best.above_chance, places)} %"
+    above = f"{percent(best.above_chance, places)} % above chance on test"
     if k == 1:
-        return f"Only {title} has been scored, on {plural(n, 'data set')}; {above}."
+        return f"Only {title} has been scored, on {plural(n, 'data set')}; its mean accuracy is {above}."
     equal = [other for other in standing.nets if abs(other.val_rank - best.val_rank) < 1e-9 and other is not best]
     names = listing([board.titles[other.net] for other in equal])
-    tie = f", as has {names}; of these it is highest above chance there" if equal else ""
+    tie = f", as {'have' if len(equal) > 1 else 'has'} {names}; it is highest above chance there" if equal else ""
     return (
         f"Recommended: {title}, because it has the best mean rank on validation ({rank(best.val_rank)} of {k} "
-        f"backbones over {plural(n, 'data set')}){tie}; {above}."
+        f"backbones over {plural(n, 'data set')}){tie}. {_on_test(board, standing, best)} Its own mean accuracy is {above}."
     )
 
 
-def _on_test(board: Board, standing: Standing) -> list[str]:
-    if len(standing.nets) == 1:
-        return []
+def _on_test(board: Board, standing: Standing, best: NetStanding) -> str:
+    """Return whether the recommended net has the best mean rank on test too."""
     first = standing.nets[0]
-    equal = [one for one in standing.nets if abs(one.mean_rank - first.mean_rank) < 1e-9]
-    names = listing([board.titles[one.net] for one in equal])
-    if len(equal) == len(standing.nets):
-        return [f"On test all have the same mean rank, {rank(first.mean_rank)}."]
-    others = "" if len(standing.nets) > _FEW else f"; {_ranks(board, [o for o in standing.nets if o not in equal])}"
-    return [f"Best mean rank on test: {names}, {rank(first.mean_rank)}{others}."]
-
-
-def _ranks(board: Board, nets: Sequence[NetStanding]) -> str:
-    return listing([f"{board.titles[one.net]} has {rank(one.mean_rank)}" for one in nets])
+    ahead = [one for one in standing.nets if abs(one.mean_rank - first.mean_rank) < 1e-9]
+    if best in ahead:
+        others = listing([board.titles[one.net] for one in ahead if one is not best])
+        return f"So it has on test ({rank(best.mean_rank)})" + (f", as has {others}." if others else ".")
+    names = listing([board.titles[one.net] for one in ahead])
+    is_apart = (
+        standing.tests is not None
+        and standing.tests.friedman.p < LEVEL
+        and best.mean_rank - first.mean_rank >= standing.tests.critical_difference
+    )
+    tested = f", {'a significant' if is_apart else 'no significant'} difference" if standing.tests is not None else ""
+    are, by = "is" if len(ahead) == 1 else "are", f"{rank(first.mean_rank)} against {rank(best.mean_rank)}"
+    return f"On test {names} {are} ahead ({by}){tested}."
 
 
 def tests_in_words(board: Board, standing: Standing) -> list[str]:

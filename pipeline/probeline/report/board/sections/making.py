@@ -85,8 +85,8 @@ def conditions_section(board: Board) -> BoardSection | None:
     scores = [score for entry in board.entries for score in entry.scores]
     facts = {name: value for name, value in board.conditions.items() if value is not None}
     conditions = {
-        "Records": [option(name, value) for name, value in facts.items()],
-        "Seeds": [f"up to {max(entry.row.seeds for entry in board.entries)} for each row; numbers are means"],
+        "Records": [", ".join(option(name, value) for name, value in facts.items())],
+        "Seeds": [f"at most {max(entry.row.seeds for entry in board.entries)} of a row, whose numbers are means"],
         "Weights": [f"{board.titles[net]}: {net.weights}, {describe_input(net.image_size)}" for net in board.nets],
         "Selection": ["methods and settings on validation; test is used once, after it, and ranks are of test"],
         "Hardware and versions": sorted({describe_environment(score.environment) for score in scores}),

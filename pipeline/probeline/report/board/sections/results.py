@@ -52,28 +52,32 @@ def accuracy_section(board: Board) -> BoardSection | None:
         return [text(ranked[net]) if net in ranked else NO_CELL for net in nets]
 
     several = len(ranked) > 1
-    columns = [
+    over_all = [
         ("Backbone", titles),
         ("Mean rank", cells(lambda one: rank(one.mean_rank) if several else "")),
         ("On validation", cells(lambda one: rank(one.val_rank) if several else "")),
         ("Above chance % (95 %)", cells(lambda one: mean(board, one.above_chance, one.above_chance_interval))),
         ("Mean top-1 % (95 %)", cells(lambda one: mean(board, one.top1, one.top1_interval))),
-        *(
-            (f"{data.name} % (95 %)", [accuracy(board, board.cells.get((net, data))) for net in nets])
-            for data in board.datasets
-        ),
     ]
+    datasets = board.datasets
+    by_data = [(data.name, [accuracy(board, board.cells.get((net, data))) for net in nets]) for data in datasets]
     shown = [
         (data.name, [method_name(board.cells[net, data]) if (net, data) in board.cells else NO_CELL for net in nets])
-        for data in board.datasets
+        for data in datasets
     ]
     tables = [
-        text_table(columns, 1),
+        text_table(over_all, 1, _over(standing)),
+        text_table([("Backbone", titles), *by_data], 1, "Test top-1 % with its 95 % interval:"),
         text_table([("Backbone", titles), *shown], 1 + len(shown), "The method that is shown:"),
     ]
     record = {"standing": None if standing is None else _standing_record(board, standing)}
     heading = ("accuracy", "Accuracy by data set and backbone", RESULTS)
     return table_section(board, heading, tables, _accuracy_notes(board), **record)
+
+
+def _over(standing: Standing | None) -> str:
+    """Return the line above the means."""
+    return f"Over {listing([data.name for data in standing.datasets])}:" if standing else ""
 
 
 def _accuracy_notes(board: Board) -> list[str]:
@@ -159,9 +163,9 @@ def methods_section(board: Board) -> BoardSection | None:
 _ROW_COLUMNS: Sequence[tuple[str, bool, bool]] = (
     ("Data set", True, False),
     (TOP1, False, True),
+    ("Use", True, False),
     ("Validation %", False, True),
     ("Cold s", False, True),
-    ("Use", True, False),
     ("Warm s", False, True),
     ("Parameters", False, True),
     ("Chosen", True, False),
@@ -177,9 +181,9 @@ def _row_cells(board: Board, entry: Entry) -> list[tuple[str, str]]:
     return [
         (entry.data.name, ""),
         (mean(board, row.top1, row.interval), top1),
+        (use(board, entry), ""),
         (percent(row.val_score, board.places), val),
         (seconds(row.cold_seconds), cold),
-        (use(board, entry), ""),
         (seconds(row.warm_seconds), warm),
         (count(row.total), total),
         (row.chosen, ""),
