@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare board export features predict recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -39,6 +39,10 @@ CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $
 PICTURE_GROUP  = $(call option,MAP,map)
 COMPARE_GROUP  = $(call quoted,ADD,add)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
+BOARD_GROUP    = $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision) $(TAP_GROUP) $(METRIC_GROUP) \
+	$(call option,METHOD,method) $(call quoted,OUT,out)
+BOARD_STEPS    = $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call option,DATA_SEED,data-seed) $(call flag,STRICT,strict) \
+	$(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(COMPUTE) $(call option,SEEDS,seeds) $(call option,EPOCHS,epochs)
 PREDICT_GROUP  = $(call quoted,ARTIFACT,artifact) $(call flag,IMAGENET,imagenet) $(call option,TOP_K,top-k) $(call option,NEAREST,nearest) \
 	$(call option,FORMAT,format)
 FOLDER_GROUP   = $(call quoted,CACHE,cache) $(call quoted,REPORTS,reports)
@@ -64,7 +68,7 @@ help:  ## show the targets and their variables
 	@echo '  pictures     MAP=tsne'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT='
-	@echo '  recipe       NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
+	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
 
 $(VENV)/bin/python:
@@ -122,6 +126,9 @@ doctor: extract  ## check the data with the cached features: duplicates and leak
 
 compare: $(VENV)/demo  ## write the page, the tables and the figures of all scores of DATASET
 	$(PROBELINE) compare $(NET) $(TAP_GROUP) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP) $(COMPARE_GROUP)
+
+board: $(VENV)/demo  ## compare backbones over the reports of several data sets, or over those of the recipe NAME, which is run first
+	$(PROBELINE) board $(if $(NAME),$(call quoted,NAME,recipe) $(BOARD_STEPS)) $(BOARD_GROUP) $(FOLDER_GROUP)
 
 export: $(VENV)/$(if $(ONNX),onnx,demo)  ## write one row of the report (METHOD, or the best on validation) as a folder OUT that classifies new images
 	$(PROBELINE) export $(FEATURES) $(SEED_GROUP) $(EXPORT_GROUP)

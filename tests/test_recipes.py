@@ -17,7 +17,7 @@ from probeline.backbones.build import random_net
 from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
 from probeline.cli.parser import parse
-from probeline.cli.steps import check_used, given_options, settings_of, steps_of
+from probeline.cli.steps import check_used, experiments_of, given_options, settings_of, steps_of
 from probeline.data.registry import names
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
@@ -63,25 +63,27 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
     recipe = recipes.read(name)
     assert recipe.title
     assert recipe.source or name == "demo"
-    assert str(recipe.options["dataset"]) in names() or str(recipe.options["dataset"]).startswith("folder:")
+    datasets = [str(own["dataset"]) for own in recipe.datasets or [recipe.options]]
+    assert all(dataset in names() or dataset.startswith("folder:") for dataset in datasets)
     for one in recipe.published:
         check_name(one.backbone)
         assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"
-    settings, works, asked = runs_of("run", "--recipe", name)
+    of_one = ["--dataset", datasets[0]] if recipe.datasets else []
+    settings, works, asked = runs_of("run", "--recipe", name, *of_one)
     assert works == (*asked, (settings, ("compare",)))
     assert [verbs for _, verbs in asked] == [step.verbs for step in recipe.steps]
     for (step, verbs), own in zip(asked, recipe.steps, strict=True):
         assert step.run.recipe == name
         assert set(verbs) <= cli.VERBS.keys()
-        for backbone in step.nets.backbones:
-            check_name(backbone)
+        for spec in step.nets.specs:
+            check_name(spec.name)
         for option, value in {**recipe.options, **own.options}.items():
             assert step.value(option) == value
 
 
 def test_the_courses_experiments_are_there() -> None:
     courses = {"chapter12", "comp5541-a", "comp5541-b", "comp5541-c", "day8", "module7", "tutorial7"}
-    assert set(recipes.names()) == {"demo", *courses}
+    assert set(recipes.names()) == {"demo", "board-small", *courses}
     day8 = {one.method: (one.top1, one.trainable) for one in recipes.read("day8").published}
     # ResNet-18 without its head, 11,176,512, of which layer4 is 8,393,728; a head of two outputs, 2 x 513.
     assert day8 == {
@@ -216,16 +218,80 @@ def test_a_recipe_says_what_is_run_and_not_where(option: str, table: str, own: P
 
 
 @pytest.mark.parametrize("option", ["dataset = 'digits'", "limit = 5", "data_seed = 1"])
-def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
+def test_steps_of_a_recipe_are_of_one_data_set(option: str, own: Path) -> None:
     own.write_text(f"[[steps]]\nverbs = ['probe']\n{option}\n", encoding="utf-8")
     with pytest.raises(UnknownName, match=f"unknown option in recipe own.toml '{option.split()[0]}'"):
         recipes.read("own.toml")
+
+
+SEVERAL = """
+[options]
+epochs = 3
+limit = 50
+
+[[datasets]]
+dataset = "digits"
+limit = 30
+
+[[datasets]]
+dataset = "folder:flowers"
+epochs = 7
+
+[[steps]]
+verbs = ["probe"]
+
+[[steps]]
+verbs = ["finetune"]
+epochs = 9
+"""
+
+
+def test_a_recipe_of_several_data_sets_is_run_by_board(own: Path) -> None:
+    own.write_text(SEVERAL, encoding="utf-8")
+    found = experiments_of(parse(["board", "--recipe", "own.toml"]))
+    assert [(settings.data.dataset, settings.data.limit, settings.training.epochs) for settings, _ in found] == [
+        ("digits", 30, 3),
+        ("folder:flowers", 50, 7),
+    ]
+    assert [[(step.training.epochs, verbs) for step, verbs in steps] for _, steps in found] == [
+        [(3, ("probe",)), (9, ("finetune",))],
+        [(7, ("probe",)), (9, ("finetune",))],
+    ]
+    limited = experiments_of(parse(["board", "--recipe", "own.toml", "--limit", "20"]))
+    assert [settings.data.limit for settings, _ in limited] == [20, 20]
+
+
+@pytest.mark.parametrize(("dataset", "limit"), [("digits", 30), ("cifar10", 50)])
+def test_other_verbs_run_one_of_several_data_sets_with_its_own_options(dataset: str, limit: int, own: Path) -> None:
+    own.write_text(SEVERAL, encoding="utf-8")
+    settings, works, _ = runs_of("run", "--recipe", "own.toml", "--dataset", dataset)
+    assert (settings.data.dataset, settings.data.limit) == (dataset, limit)
+    assert [verbs for _, verbs in works] == [("probe",), ("finetune",), ("compare",)]
+    with pytest.raises(BadOption, match=r"recipe own.toml is of several data sets \(got digits, folder:flowers\)"):
+        runs_of("run", "--recipe", "own.toml")
+
+
+def test_a_recipe_of_one_data_set_is_a_board_of_one(own: Path) -> None:
+    own.write_text(WHOLE, encoding="utf-8")
+    ((settings, steps),) = experiments_of(parse(["board", "--recipe", "own.toml"]))
+    assert settings.data.dataset == "folder:~/my/flowers"
+    assert len(steps) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("dataset = 'digits'", r"unknown key in recipe own.toml 'dataset' \(expected one of: title, source, "),
+        (
+            "[[datasets]]\nlimit = 3",
+            r"one of several data sets has no name: recipe own.toml \(expected dataset = ...\)",
+        ),
+        ("[[datasets]]\ndataset = 'digits'\ndata = 'x'", "unknown option in recipe own.toml 'data'"),
+        ("datasets = ['digits']", r"a bad value .*datasets\[0\]: expected an object, got 'digits'"),
+        (
+            "published = [{backbone = 'a', method = 'probe', top1 = 0.5}]\n[[datasets]]\ndataset = 'digits'",
+            r"published rows are of one data set: recipe own.toml \(got 1 data set\)",
+        ),
         ("title = 3", r"a bad value in recipe own.toml \(got title: expected a string, got 3\)"),
         ("differences = [3]", r"a bad value in recipe own.toml \(got differences\[0\]: expected a string, got 3\)"),
         ("title = ", r"a recipe is not valid TOML: own.toml \(got Invalid value"),

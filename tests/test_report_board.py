@@ -53,9 +53,7 @@ def test_the_recommended_net_is_the_best_on_validation_and_not_on_test(tmp_path:
     assert [one.net.backbone for one in board.standing.nets] == ["two", "three", "one"]
     assert board.standing.recommended.net.backbone == "one"
     assert verdict(board)[0].startswith("Recommended: one, because it has the best mean rank on validation (1.00 of 3")
-    assert (
-        " On test two is ahead (1.00 against 3.00), a significant difference. Its own mean" in verdict(board)[0]
-    )
+    assert " On test two is ahead (1.00 against 3.00), a significant difference. Its own mean" in verdict(board)[0]
 
 
 def test_nobody_is_ahead_because_more_was_tried_on_it(tmp_path: Path) -> None:
@@ -119,23 +117,23 @@ def test_ranks_and_means_are_those_of_other_libraries(tmp_path: Path) -> None:
         assert pair.wins == ((own > 1e-9).sum(), (abs(own) < 1e-9).sum(), (own < -1e-9).sum())
 
 
-def test_accuracy_above_chance_is_scikit_learns_for_even_classes(tmp_path: Path) -> None:
+def test_accuracy_normalised_is_scikit_learns_for_even_classes(tmp_path: Path) -> None:
     """Which calls it adjusted balanced accuracy; on even classes accuracy is balanced."""
     make_reports(tmp_path, {"alpha": {"one": {"probe": 0.7}}})
     (entry,) = board_of(tmp_path).entries
     score = entry.scores[0]
     expected = balanced_accuracy_score(score.labels, score.predictions, adjusted=True)
-    assert entry.data.above_chance(entry.row.top1) == pytest.approx(expected)
-    assert entry.data.above_chance(entry.data.chance) == 0
-    assert entry.data.above_chance(1.0) == 1
-    assert replace(entry.data, chance=1.0).above_chance(1.0) == 0, "one class tells nothing"
+    assert entry.data.normalised(entry.row.top1) == pytest.approx(expected)
+    assert entry.data.normalised(entry.data.chance) == 0
+    assert entry.data.normalised(1.0) == 1
+    assert replace(entry.data, chance=1.0).normalised(1.0) == 0, "one class tells nothing"
 
 
-def test_another_net_changes_no_accuracy_above_chance(tmp_path: Path) -> None:
+def test_another_net_changes_no_accuracy_normalised(tmp_path: Path) -> None:
     make_reports(tmp_path, {"alpha": {"one": {"probe": 0.7}, "two": {"probe": 0.6}}})
-    before = {one.net.backbone: one.above_chance for one in board_of(tmp_path).standing.nets}  # type: ignore[union-attr]
+    before = {one.net.backbone: one.normalised for one in board_of(tmp_path).standing.nets}  # type: ignore[union-attr]
     make_reports(tmp_path, {"alpha": {"three": {"probe": 0.99}}})
-    after = {one.net.backbone: one.above_chance for one in board_of(tmp_path).standing.nets}  # type: ignore[union-attr]
+    after = {one.net.backbone: one.normalised for one in board_of(tmp_path).standing.nets}  # type: ignore[union-attr]
     assert after.items() > before.items()
 
 
@@ -451,9 +449,9 @@ def test_no_other_net_beats_those_of_a_front(tmp_path: Path) -> None:
     for one in by_name.values():
         for i, net in enumerate(standing.nets):
             beaten = any(
-                other.above_chance >= net.above_chance
+                other.normalised >= net.normalised
                 and one.values[j] <= one.values[i]
-                and (other.above_chance, -one.values[j]) != (net.above_chance, -one.values[i])
+                and (other.normalised, -one.values[j]) != (net.normalised, -one.values[i])
                 for j, other in enumerate(standing.nets)
             )
             assert (i in one.front) == (not beaten) or one.name == "warm time"

@@ -179,7 +179,7 @@ def test_csv_and_parquet_have_every_row_with_its_data_set(reports: Path) -> None
     assert list(frame.columns) == list(lines[0])
     for name in ("dataset", "title", "use", "method"):
         assert list(frame[name]) == [line[name] for line in lines]
-    for name in ("top1", "above_chance", "chance", "mean_rank", "val_score", "interval_low", "cold_seconds"):
+    for name in ("top1", "normalised", "chance", "mean_rank", "val_score", "interval_low", "cold_seconds"):
         assert list(frame[name]) == pytest.approx([float(line[name]) for line in lines])
 
 

@@ -200,7 +200,7 @@ class Board:
     def ranking(self) -> pd.DataFrame:
         """Return a pandas data frame with a line for each backbone that was measured on all data sets of the ranking.
 
-        It has the mean rank on test and on validation, the mean accuracy above chance and the plain mean of top-1 with
+        It has the mean rank on test and on validation, the mean normalised accuracy and the plain mean of top-1 with
         95 % intervals, the number of data sets on which no other is higher, seconds and parameters.
         """
         standing = self._content.standing
@@ -212,9 +212,9 @@ class Board:
                     **asdict(one.net),
                     "mean_rank": one.mean_rank,
                     "val_rank": one.val_rank,
-                    "above_chance": one.above_chance,
-                    "above_chance_low": one.above_chance_interval[0],
-                    "above_chance_high": one.above_chance_interval[1],
+                    "normalised": one.normalised,
+                    "normalised_low": one.normalised_interval[0],
+                    "normalised_high": one.normalised_interval[1],
                     "top1": one.top1,
                     "top1_low": one.top1_interval[0],
                     "top1_high": one.top1_interval[1],

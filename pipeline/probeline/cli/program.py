@@ -18,6 +18,7 @@ from probeline.cli.steps import (
     check_used,
     experiments_of,
     given_options,
+    settings_of,
     speaks,
     steps_of,
 )
@@ -151,7 +152,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         else:
             print_text("\n".join(map(printable, names_of(words).values())), sys.stdout)
         return
-    experiments = experiments_of(parsed)
+    experiments = experiments_of(parsed) if parsed.verb == "board" else [settings_of(parsed)]
     settings = experiments[0][0]
     for own, steps in experiments:
         runs = steps_of(parsed.verb, own, steps)

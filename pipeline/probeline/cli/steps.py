@@ -45,21 +45,34 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
+def settings_of(arguments: argparse.Namespace) -> Experiment:
+    """Return the settings of a run on one data set, and the steps of its recipe; none without one."""
+    recipe = _recipe_of(arguments)
+    own = _options_of_one(recipe, given_options(arguments)) if recipe is not None else {}
+    return _experiment(arguments, recipe, own, _console_of(arguments))
+
+
 def experiments_of(arguments: argparse.Namespace) -> list[Experiment]:
-    """Return the settings of the run, and the steps of its recipe; of a board one of each for each data set."""
-    given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
-    console: Console = Terminal(
-        json=given.get("json", False), quiet=given.get("quiet", False), verbose=given.get("verbose", False)
-    )
+    """Return the settings and steps of each data set of a recipe; without a recipe there is one, without steps."""
+    recipe, console = _recipe_of(arguments), _console_of(arguments)
+    datasets = recipe.datasets if recipe is not None else ()
+    return [_experiment(arguments, recipe, own, console) for own in datasets or [{}]]
+
+
+def _console_of(arguments: argparse.Namespace) -> Console:
     if not speaks(arguments.verb):
-        console = Silence()
-    if "recipe" not in given:
-        return [(_checked({}, given, words, console), ())]
+        return Silence()
+    watch = ("json", "quiet", "verbose")
+    return Terminal(**{name: getattr(arguments, name, None) or False for name in watch})
+
+
+def _recipe_of(arguments: argparse.Namespace) -> Recipe | None:
+    name = getattr(arguments, "recipe", None)
+    if name is None:
+        return None
     from probeline.recipes import read
 
-    recipe = read(given["recipe"])
-    datasets = recipe.datasets if arguments.verb == "board" else [_options_of_one(recipe, given)]
-    return [_experiment(recipe, {**recipe.options, **own}, given, words, console) for own in datasets or [{}]]
+    return read(name)
 
 
 def _options_of_one(recipe: Recipe, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -75,10 +88,13 @@ def _options_of_one(recipe: Recipe, given: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _experiment(
-    recipe: Recipe, options: Mapping[str, Any], given: Mapping[str, Any], words: tuple[str, ...], console: Console
+    arguments: argparse.Namespace, recipe: Recipe | None, own: Mapping[str, Any], console: Console
 ) -> Experiment:
-    """Return the settings and steps of a recipe, whose options for all steps of a data set are these."""
-    steps = []
+    """Return the settings and steps of a recipe, with the options that are one data set's own."""
+    given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
+    if recipe is None:
+        return _checked({}, given, words, console), ()
+    options, steps = {**recipe.options, **own}, []
     for step in recipe.steps:
         settings = _checked({**options, **step.options}, given, words, console)
         own_classes = settings.data.dataset == options.get("dataset", Settings().data.dataset)

@@ -105,9 +105,12 @@ _VERBS = (
     ),
     Verb(
         "board",
-        "write one table of all reports, or run a recipe of several data sets first: which backbone is best?",
-        _names(*_BOARD, "limit", "data", "backbones", "weights", "compute", "seeds", "epochs", *_STEP),
-        words="DATASET",
+        "compare backbones over the reports of several data sets, or over those of a recipe, which is run first",
+        _names(
+            *("data", "backbones", "weights", "compute", "seeds", "epochs", *_BOARD, *_STEP),
+            without=("dataset", "labels", "columns", "images", "groups"),
+        ),
+        words="[DATASET ...]",
         needs_data=False,
     ),
     Verb(

@@ -26,6 +26,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.files.decode import BadRecord, decode
 from probeline.files.reading import SETTINGS, read_text
+from probeline.format import plural
 from probeline.options.settings import OPTIONS, Settings
 from probeline.options.verbs import STEPS
 from probeline.results.methods import method_info
@@ -113,7 +114,9 @@ def read(name: str) -> Recipe:
         raise BadOption(f"a bad value in recipe {name}", got=error) from error
     datasets = tuple(_dataset(name, table) for table in content.datasets)
     if datasets and content.published:
-        raise BadOption("published rows are of one data set", where=f"recipe {name}", got=f"{len(datasets)} data sets")
+        raise BadOption(
+            "published rows are of one data set", where=f"recipe {name}", got=plural(len(datasets), "data set")
+        )
     return Recipe(
         name=name,
         title=content.title,

@@ -16,7 +16,7 @@ from probeline.report.model.differences import LEVEL
 from probeline.report.page.answer import SummaryRow
 from probeline.report.palette import class_of_colour
 
-_HEADS = ("Backbone", "Above chance % (95 % interval)", "Mean rank", "On validation", "Mean top-1 %", "Cold s", "Size")
+_HEADS = ("Backbone", "Normalised % (95 % interval)", "Mean rank", "On validation", "Mean top-1 %", "Cold s", "Size")
 _MOST = 8
 """Backbones; of more the best are shown."""
 
@@ -63,7 +63,7 @@ def _row(board: Board, standing: Standing, i: int, roles: str, is_recommended: b
     one: NetStanding = standing.nets[i]
     several = len(standing.nets) > 1
     cells = (
-        mean(board, one.above_chance, one.above_chance_interval),
+        mean(board, one.normalised, one.normalised_interval),
         rank(one.mean_rank) if several else "",
         rank(one.val_rank) if several else "",
         percent(one.top1, board.places),

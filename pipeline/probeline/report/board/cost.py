@@ -56,10 +56,10 @@ def hardware(standing: Standing) -> list[str]:
 
 
 def front(nets: Sequence[NetStanding], values: Sequence[float]) -> tuple[int, ...]:
-    """Return the indices of the nets that no other beats in both accuracy above chance and a cost, cheapest first."""
+    """Return the indices of the nets that no other beats in both normalised accuracy and a cost, cheapest first."""
     chosen: list[int] = []
-    for i in sorted(range(len(nets)), key=lambda i: (values[i], -nets[i].above_chance)):
-        if not chosen or nets[i].above_chance > nets[chosen[-1]].above_chance:
+    for i in sorted(range(len(nets)), key=lambda i: (values[i], -nets[i].normalised)):
+        if not chosen or nets[i].normalised > nets[chosen[-1]].normalised:
             chosen.append(i)
     return tuple(chosen)
 

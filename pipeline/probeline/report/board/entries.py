@@ -69,7 +69,7 @@ class BoardData:
             has_page=has_page,
         )
 
-    def above_chance(self, top1: float) -> float:
+    def normalised(self, top1: float) -> float:
         """Return an accuracy on a scale from 0, always answering the most frequent class, to 1, all right."""
         return (top1 - self.chance) / (1 - self.chance) if self.chance < 1 else 0.0
 

@@ -137,11 +137,12 @@ def _tooltip(board: Board, standing: Standing, i: int) -> str:
 
 
 def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
-    """Return mean accuracy above chance against each cost, with the nets that no other beats in both joined."""
+    """Return mean normalised accuracy against each cost, with the nets that no other beats in both joined."""
     places, n = board.places, len(standing.datasets)
     titles = [legend_label(board.titles[one.net]) for one in standing.nets]
     caption = (
-        f"Mean accuracy above chance over {plural(n, 'data set')}, with its 95 % interval for other test images. "
+        f"Mean normalised accuracy, where 0 is chance, over {plural(n, 'data set')}, with its 95 % interval for other "
+        "test images. "
         "Seconds are of the shown rows, all data sets together. The line joins the backbones, outlined, that no other "
         "beats in both accuracy and cost."
     )
@@ -163,13 +164,13 @@ def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
     for one, axes in zip(known, panels.flat, strict=False):
         _panel(axes, board, standing, one)
     for line in panels:
-        line[0].set_ylabel("mean above chance, %")
+        line[0].set_ylabel("mean normalised, %")
     look: dict[str, Any] = {"handles": keys, "handletextpad": 0.2, "fontsize": SIZE}
     if is_free:
         panels.flat[-1].legend(loc="upper left", **look)
     else:
         sheet.legend(loc="outside lower left", ncols=2, **look)
-    sheet.alt += f" Highest: {percent(max(one.above_chance for one in standing.nets), places)} %."
+    sheet.alt += f" Highest: {percent(max(one.normalised for one in standing.nets), places)} %."
     return sheet
 
 
@@ -185,21 +186,20 @@ def _panel(axes: Axes, board: Board, standing: Standing, one: Cost) -> None:
     places = board.places
     floor_of_cost = min((value for value in one.values if value > 0), default=1.0) / 10
     spots = [
-        (max(value, floor_of_cost), 100 * net.above_chance)
-        for value, net in zip(one.values, standing.nets, strict=True)
+        (max(value, floor_of_cost), 100 * net.normalised) for value, net in zip(one.values, standing.nets, strict=True)
     ]
     if len(one.front) > 1:
         steps = [spots[i] for i in one.front]
         axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=MUTED, linewidth=1.0, zorder=1)
     for i, (spot, net) in enumerate(zip(spots, standing.nets, strict=True)):
-        ends = [100 * end for end in net.above_chance_interval]
+        ends = [100 * end for end in net.normalised_interval]
         axes.plot([spot[0], spot[0]], ends, color=_colour(i), linewidth=1.4, zorder=2)
         (dot,) = axes.plot(*spot, _marker(i), color=_colour(i), markersize=7, zorder=3)
         is_front = i in one.front
         dot.set(markeredgecolor=INK if is_front else "white", markeredgewidth=1.1 if is_front else 0.7)
         set_tooltip(
             dot,
-            f"{board.titles[net.net]}: {percent(net.above_chance, places)} % above chance, {one.name} "
+            f"{board.titles[net.net]}: {percent(net.normalised, places)} % normalised, {one.name} "
             f"{_amount(one, one.values[i])}",
         )
     axes.set_xscale("log")

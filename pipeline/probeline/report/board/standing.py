@@ -39,7 +39,7 @@ class Pair:
     worse: int
     """Indices of the nets."""
     difference: float
-    """Mean of the differences in accuracy above chance."""
+    """Mean of the differences in normalised accuracy."""
     wins: tuple[int, int, int]
     """Data sets on which the first is higher, equal, and lower."""
     p: float
@@ -73,9 +73,9 @@ class NetStanding:
     """Of test top-1; 1 is the best. Equal accuracies share the mean of their ranks."""
     val_rank: float
     """The same of the metric on validation that selects."""
-    above_chance: float
-    """Mean accuracy above chance, which is 0 for always answering the most frequent test class and 1 for all right."""
-    above_chance_interval: tuple[float, float]
+    normalised: float
+    """Mean normalised accuracy, which is 0 for always answering the most frequent test class and 1 for all right."""
+    normalised_interval: tuple[float, float]
     """Of 95 %, for other test images of the same data sets."""
     top1: float
     """Plain mean of test top-1."""
@@ -110,12 +110,12 @@ class Standing:
 
     @property
     def recommended(self) -> NetStanding:
-        """The net with the best mean rank on validation; of several the one that is highest above chance there."""
+        """The net with the best mean rank on validation; of several that with the highest normalised accuracy there."""
         return min(self.nets, key=lambda one: (round(one.val_rank, 9), -round(_val_mean(one), 9), one.net))
 
 
 def _val_mean(standing: NetStanding) -> float:
-    return float(np.mean([entry.data.above_chance(entry.row.val_score) for entry in standing.entries]))
+    return float(np.mean([entry.data.normalised(entry.row.val_score) for entry in standing.entries]))
 
 
 def standing(cells: Cells) -> Standing | None:
@@ -139,8 +139,8 @@ def standing(cells: Cells) -> Standing | None:
         _net_standing(net, own, mean_rank=on_test, val_rank=on_val, wins=wins)
         for ((net, own), on_test, on_val), wins in zip(means, highest, strict=True)
     ]
-    order = sorted(range(len(rows)), key=lambda i: (round(rows[i].mean_rank, 9), -rows[i].above_chance, rows[i].net))
-    scale = np.array([[data.above_chance(1.0) - data.above_chance(0.0)] for data in datasets])  # 1 / (1 - chance)
+    order = sorted(range(len(rows)), key=lambda i: (round(rows[i].mean_rank, 9), -rows[i].normalised, rows[i].net))
+    scale = np.array([[data.normalised(1.0) - data.normalised(0.0)] for data in datasets])  # 1 / (1 - chance)
     enough = min(len(datasets), len(nets)) >= FEWEST
     tests = _tests(top1[:, order], top1[:, order] * scale) if enough else None
     return Standing(tuple(datasets), tuple(rows[i] for i in order), tests)
@@ -154,29 +154,29 @@ def _table(by_net: Mapping[Net, object], values: Sequence[Sequence[float]]) -> D
 def _net_standing(net: Net, entries: tuple[Entry, ...], **of_ranks: Any) -> NetStanding:
     tops = [entry.row.top1 for entry in entries]
     intervals = [entry.row.interval for entry in entries]
-    above = [entry.data.above_chance(entry.row.top1) for entry in entries]
+    above = [entry.data.normalised(entry.row.top1) for entry in entries]
     above_intervals = [
-        (entry.data.above_chance(entry.row.interval[0]), entry.data.above_chance(entry.row.interval[1]))
+        (entry.data.normalised(entry.row.interval[0]), entry.data.normalised(entry.row.interval[1]))
         for entry in entries
     ]
     return NetStanding(
         net=net,
         entries=entries,
-        above_chance=float(np.mean(above)),
-        above_chance_interval=mean_interval(above, above_intervals),
+        normalised=float(np.mean(above)),
+        normalised_interval=mean_interval(above, above_intervals),
         top1=float(np.mean(tops)),
         top1_interval=mean_interval(tops, intervals),
         **of_ranks,
     )
 
 
-def _tests(top1: DoubleArray, above_chance: DoubleArray) -> RankTests:
+def _tests(top1: DoubleArray, normalised: DoubleArray) -> RankTests:
     """Return the tests of accuracies float64 [data sets, nets], the best mean rank first."""
     n, k = top1.shape
     mean_ranks = ranks(top1).mean(axis=0)
     difference = nemenyi(n, k, LEVEL)
     indices = list(combinations(range(k), 2))
-    differences = [above_chance[:, i] - above_chance[:, j] for i, j in indices]
+    differences = [normalised[:, i] - normalised[:, j] for i, j in indices]
     ps = holm([signed_rank(own) for own in differences])
     pairs = [
         Pair(i, j, float(own.mean()), _wins(own), p) for (i, j), own, p in zip(indices, differences, ps, strict=True)

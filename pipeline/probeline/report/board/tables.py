@@ -16,7 +16,7 @@ from probeline.text import csv_text
 def board_records(board: Board) -> list[dict[str, Any]]:
     """Return all fields of each row as single values, shares in [0, 1]; the data set and the backbone come first.
 
-    ``use`` is ``shown``, ``comparable`` or ``not on all``; ``above_chance`` and ``chance`` are of the data set, and
+    ``use`` is ``shown``, ``comparable`` or ``not on all``; ``normalised`` and ``chance`` are of the data set, and
     ``mean_rank`` is that of the backbone, None outside of the ranking.
     """
     ranked = {one.net: one for one in board.standing.nets} if board.standing else {}
@@ -28,7 +28,7 @@ def board_records(board: Board) -> list[dict[str, Any]]:
             "dataset": own.pop("dataset"),
             "title": board.titles[entry.net],
             "use": use(board, entry),
-            "above_chance": entry.data.above_chance(entry.row.top1),
+            "normalised": entry.data.normalised(entry.row.top1),
             "chance": entry.data.chance,
             "mean_rank": standing.mean_rank if standing else None,
             "splits": entry.data.splits,

@@ -16,10 +16,10 @@ from probeline.text import printable
 def board_table(board: Board) -> str:
     """Return the accuracies for a terminal of `TERMINAL_WIDTH` characters, with the verdict and what is missing."""
     ranked = {one.net: one for one in board.standing.nets} if board.standing else {}
-    grid = [["backbone", "rank", "chance+ %", *(data.name for data in board.datasets)]]
+    grid = [["backbone", "rank", "norm. %", *(data.name for data in board.datasets)]]
     for net in board.nets if board.cells else ():
         one = ranked.get(net)
-        means = [rank(one.mean_rank), percent(one.above_chance, board.places)] if one else [NO_CELL, NO_CELL]
+        means = [rank(one.mean_rank), percent(one.normalised, board.places)] if one else [NO_CELL, NO_CELL]
         grid.append(
             [board.titles[net], *means, *(accuracy(board, board.cells.get((net, data))) for data in board.datasets)]
         )

@@ -33,15 +33,20 @@ def _recommendation(board: Board, standing: Standing) -> str:
     best, places = standing.recommended, board.places
     title = board.titles[best.net]
     n, k = len(standing.datasets), len(standing.nets)
-    above = f"{percent(best.above_chance, places)} % above chance on test"
+    normalised = f"{percent(best.normalised, places)} % on test, where 0 is chance"
     if k == 1:
-        return f"Only {title} has been scored, on {plural(n, 'data set')}; its mean accuracy is {above}."
+        return (
+            f"Only {title} has been scored, on {plural(n, 'data set')}; its mean normalised accuracy is {normalised}."
+        )
     equal = [other for other in standing.nets if abs(other.val_rank - best.val_rank) < 1e-9 and other is not best]
     names = listing([board.titles[other.net] for other in equal])
-    tie = f", as {'have' if len(equal) > 1 else 'has'} {names}; it is highest above chance there" if equal else ""
+    tie = (
+        f", as {'have' if len(equal) > 1 else 'has'} {names}; its normalised accuracy is highest there" if equal else ""
+    )
+    on_validation = f"{rank(best.val_rank)} of {k} backbones over {plural(n, 'data set')}"
     return (
-        f"Recommended: {title}, because it has the best mean rank on validation ({rank(best.val_rank)} of {k} "
-        f"backbones over {plural(n, 'data set')}){tie}. {_on_test(board, standing, best)} Its own mean accuracy is {above}."
+        f"Recommended: {title}, because it has the best mean rank on validation ({on_validation}){tie}. "
+        f"{_on_test(board, standing, best)} Its own mean normalised accuracy is {normalised}."
     )
 
 

@@ -27,7 +27,7 @@ def tests_section(board: Board) -> BoardSection | None:
         [
             ("Backbone", [titles[pair.better] for pair in tests.pairs]),
             ("Minus", [titles[pair.worse] for pair in tests.pairs]),
-            ("Mean difference, points above chance", [points(pair.difference, board.places) for pair in tests.pairs]),
+            ("Mean difference, normalised points", [points(pair.difference, board.places) for pair in tests.pairs]),
             ("Higher, equal, lower on", [", ".join(map(str, pair.wins)) for pair in tests.pairs]),
             ("Adjusted p", [probability(pair.p).removeprefix("p ").removeprefix("= ") for pair in tests.pairs]),
         ],
@@ -41,7 +41,7 @@ def tests_section(board: Board) -> BoardSection | None:
         f"distribution {probability(found.p_chi2)}, by Iman and Davenport's F {probability(found.p_f)}.",
         f"Nemenyi's critical difference of mean ranks at {LEVEL}: {rank(tests.critical_difference)}. Mean ranks "
         f"differ by {k - 1} at most.",
-        "Pairs: Wilcoxon's signed-rank test of the accuracies above chance over the data sets, exact, adjusted by "
+        "Pairs: Wilcoxon's signed-rank test of the normalised accuracies over the data sets, exact, adjusted by "
         "Holm's method for all pairs (Demšar 2006). It does not depend on the other backbones, as Nemenyi's does.",
         "These tests are about other data sets of the same kind. They count each data set alike, whatever its number "
         "of test images, and ranks count a difference of one image like one of many.",
@@ -58,7 +58,7 @@ def cost_section(board: Board) -> BoardSection | None:
     fronts = {one.name: one.front for one in known}
     columns = [
         ("Backbone", [board.titles[one.net] for one in standing.nets]),
-        ("Above chance %", [percent(one.above_chance, board.places) for one in standing.nets]),
+        ("Normalised %", [percent(one.normalised, board.places) for one in standing.nets]),
         ("Cold s", [seconds(one.cold_seconds) for one in standing.nets]),
         ("Warm s", [seconds(one.warm_seconds) for one in standing.nets]),
         ("Parameters", [count(one.parameters) if one.parameters else NO_CELL for one in standing.nets]),

@@ -37,7 +37,7 @@ from probeline.report.sections.tables import (
 )
 from probeline.results.methods import method_info
 
-_MEANS = ("mean_rank", "val_rank", "above_chance", "above_chance_interval", "top1", "top1_interval")
+_MEANS = ("mean_rank", "val_rank", "normalised", "normalised_interval", "top1", "top1_interval")
 """Of a backbone over the data sets, in board.json."""
 
 
@@ -56,7 +56,7 @@ def accuracy_section(board: Board) -> BoardSection | None:
         ("Backbone", titles),
         ("Mean rank", cells(lambda one: rank(one.mean_rank) if several else "")),
         ("On validation", cells(lambda one: rank(one.val_rank) if several else "")),
-        ("Above chance % (95 %)", cells(lambda one: mean(board, one.above_chance, one.above_chance_interval))),
+        ("Normalised % (95 %)", cells(lambda one: mean(board, one.normalised, one.normalised_interval))),
         ("Mean top-1 % (95 %)", cells(lambda one: mean(board, one.top1, one.top1_interval))),
     ]
     datasets = board.datasets
@@ -90,9 +90,10 @@ def _accuracy_notes(board: Board) -> list[str]:
             "by which the recommendation is chosen."
         )
     notes += [
-        "Above chance: (top-1 − chance) / (1 − chance), averaged over the data sets, where chance is the accuracy of "
-        "always answering the most frequent test class. It is 0 for that and 100 % if all is right, and does not "
-        "depend on which other backbones are shown.",
+        "Normalised accuracy: (top-1 − chance) / (1 − chance), averaged over the data sets, where chance is the "
+        "accuracy of always answering the most frequent test class: 0 for that and 100 % if all is right. For classes "
+        "of equal size it is scikit-learn's adjusted balanced accuracy. It does not depend on which other backbones "
+        "are shown, as a scale up to the best of them would.",
         "Mean top-1 is the plain mean over the data sets, as VTAB reports it; a data set with a larger range of "
         "accuracies weighs more in it.",
         "Intervals are Wilson's 95 % interval for other test images, those of means combined by Zou and Donner's "
@@ -138,20 +139,20 @@ def methods_section(board: Board) -> BoardSection | None:
 
     def cell(by_method: Standing, one: NetStanding) -> str:
         own = next(other for other in by_method.nets if other.net == one.net)
-        return f"{percent(own.above_chance, board.places)} (rank {rank(own.mean_rank)})"
+        return f"{percent(own.normalised, board.places)} (rank {rank(own.mean_rank)})"
 
     columns = [("Method", [method_info(name).title for name in methods])]
     columns += [
         (board.titles[one.net], [cell(by_method, one) for by_method in methods.values()]) for one in standing.nets
     ]
     notes = [
-        f"Mean accuracy above chance in percent over {listing([data.name for data in standing.datasets])}, and the "
+        f"Mean normalised accuracy in percent over {listing([data.name for data in standing.datasets])}, and the "
         "mean rank, with one method on all of them: those that all backbones have there with the same settings."
     ]
     record = {
         "methods": {
             name: {
-                board.titles[one.net]: {"mean_rank": one.mean_rank, "above_chance": one.above_chance, "top1": one.top1}
+                board.titles[one.net]: {"mean_rank": one.mean_rank, "normalised": one.normalised, "top1": one.top1}
                 for one in by_method.nets
             }
             for name, by_method in methods.items()
