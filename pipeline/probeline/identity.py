@@ -66,6 +66,9 @@ LATENCY_VERSION = 1
 DOCTOR_VERSION = 1
 """Bump when the doctor would have other findings in equal data, or the fields of its record change their meaning."""
 
+QUALITY_VERSION = 1
+"""Bump when equal features would have other measures of quality, or fields of their records change their meaning."""
+
 ARTIFACT_VERSION = 1
 """Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
 

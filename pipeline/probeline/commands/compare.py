@@ -17,6 +17,7 @@ from probeline.report.records.loading import (
     load_findings,
     load_illustrations,
     load_latencies,
+    load_qualities,
     load_range_tests,
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
@@ -37,6 +38,7 @@ def run(session: Session) -> dict[str, object]:
     curves, table = load_curves(session), blocks(scores)
     published = _published(session, table, curves)
     pictures, galleries, maps, skipped = load_illustrations(session, scores)
+    qualities, alignment = load_qualities(session)
     caches = _caches(session)
     content = ReportContent(
         blocks=table,
@@ -50,6 +52,8 @@ def run(session: Session) -> dict[str, object]:
         galleries=galleries,
         maps=maps,
         findings=load_findings(session, scores),
+        qualities=qualities,
+        alignment=alignment,
         commands=commands(settings, table, session.steps),
         folder=session.reports,
     )

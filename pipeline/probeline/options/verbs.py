@@ -99,6 +99,12 @@ _VERBS = (
         _names(*_NET, "compute", *_STEP),
     ),
     Verb(
+        "quality",
+        "measure the cached features alone: rank, dimension, predictors of accuracy, retrieval, clusters, similarity",
+        _names(*_NET, "taps", "compute", *_STEP),
+        needs_labels=False,
+    ),
+    Verb(
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
         _names(*_NET, "reading", "fitting", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
@@ -198,5 +204,5 @@ BOARD_ALONE = _names(*_BOARD, *_STEP)
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 """The verbs of ``run``, in this order."""
 
-STEPS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
+STEPS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor", "quality")
 """The verbs that a step of a recipe may have; ``compare`` runs once, after all steps."""

@@ -62,9 +62,7 @@ def retrieve(
     return recalls, precisions
 
 
-def _judge(
-    cosines: FloatArray, copies: IntArray | None, own: IntArray, ks: Sequence[int]
-) -> tuple[list[float], float]:
+def _judge(cosines: FloatArray, copies: IntArray | None, own: IntArray, ks: Sequence[int]) -> tuple[list[float], float]:
     """Return recall at each k and the average precision of one query.
 
     `cosines` float32 [m] are of the distinct rows, `copies` int64 [m] how many rows of the gallery each is, None if one
@@ -96,12 +94,12 @@ def answerable(recalls: DoubleArray) -> BoolArray:
     return ~np.isnan(recalls[:, 0])
 
 
-def bootstrap_means(
+def bootstrap_interval(
     values: DoubleArray, *, draws: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> list[tuple[float, float]]:
-    """Return percentile intervals for the mean of each column of values float64 [q, m], by resampling the rows.
+) -> tuple[float, float]:
+    """Return a percentile interval for the mean of values float64 [q], by resampling them.
 
-    The columns are resampled together. Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
     """
     if not len(values) or draws < 1 or not 0 < confidence < 1:
         raise ValueError(f"no interval of {len(values)} values by {draws} draws at {confidence}")
@@ -111,5 +109,5 @@ def bootstrap_means(
     for start in range(0, draws, size):
         counts = rng.multinomial(n, np.full(n, 1 / n), size=min(size, draws - start))
         means.append(counts @ values / n)
-    ends = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return [(float(low), float(high)) for low, high in ends.T]
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from probeline.report.figures.alignment import alignment_map
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, range_tests, training
@@ -49,5 +50,7 @@ def _sheets(content: ReportContent) -> Iterator[tuple[str, Sheet | None]]:
         yield "learning", learning(content.curves)
     if content.range_tests:
         yield "range-tests", range_tests(content.range_tests)
+    if content.alignment is not None:
+        yield "cka", alignment_map(content.alignment)
     for record in content.maps:
         yield record.figure, embedding_map(record)

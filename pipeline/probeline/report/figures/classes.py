@@ -62,7 +62,7 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
     figure = Sheet(width, side + 1.4, headline, caption, alt, square=True)
     grid = figure.add_gridspec(1, 1 if is_numbered else 2, width_ratios=None if is_numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
-    image = _heat_map(axes, shares, 0.5, "equal", pad=2)  # the root spreads the low end, where the errors are
+    image = heat_map(axes, shares, 0.5, "equal", pad=2)  # the root spreads the low end, where the errors are
     axes.set_ylabel("true class")
     axes.set_xlabel("predicted class")
     if k <= _TICKED:
@@ -125,7 +125,7 @@ def by_class(table: Sequence[Block]) -> Sheet:
     width, height = max(2.6 + 0.66 * len(block.rows), 5.0), 2.5 + 0.26 * len(hardest)
     figure = Sheet(width, height, f"Accuracy per class on {block.title}, {which}", caption, alt)
     axes = figure.add_subplot()
-    _heat_map(axes, shares[hardest], 2.0, "auto", pad=6)
+    heat_map(axes, shares[hardest], 2.0, "auto", pad=6)
     for (line, column), share in np.ndenumerate(shares[hardest]):
         ink = "white" if share > 0.8 else INK
         axes.text(column, line, percent(share, 1), ha="center", va="center", fontsize=SIZE, color=ink)
@@ -143,7 +143,7 @@ def by_class(table: Sequence[Block]) -> Sheet:
     return figure
 
 
-def _heat_map(
+def heat_map(
     axes: Axes, shares: DoubleArray, power: float, aspect: Literal["equal", "auto"], *, pad: float
 ) -> AxesImage:
     """Draw shares in blue, scaled by a power of them, with labels `pad` points from the cells."""

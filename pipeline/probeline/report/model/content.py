@@ -22,6 +22,8 @@ from probeline.results.findings import Findings
 from probeline.results.gallery import Gallery
 from probeline.results.latency import Latency
 from probeline.results.picture import Picture
+from probeline.results.quality.alignment import FeatureAlignment
+from probeline.results.quality.features import FeatureQuality
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 
@@ -65,6 +67,8 @@ class ReportContent:
     galleries: Sequence[Gallery] = ()
     maps: Sequence[EmbeddingMap] = ()
     findings: Findings | None = None
+    qualities: Sequence[FeatureQuality] = ()
+    alignment: FeatureAlignment | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
     """The command that makes a row, by the key of its first score."""
     suggestions: Sequence[NotRun] = ()
@@ -119,7 +123,8 @@ class ReportContent:
 
     def identity(self) -> dict[str, Any]:
         """Return all that the report depends on as JSON values."""
-        names = ("curves", "range_tests", "latencies", "pictures", "galleries", "maps", "not_run", "suggestions")
+        records = ("curves", "range_tests", "latencies", "qualities", "pictures", "galleries", "maps")
+        names = (*records, "not_run", "suggestions")
         return {
             "scores": sorted(digest(vars(score)) for score in self.scores),
             **{name: [encode(record) for record in getattr(self, name)] for name in names},
@@ -127,4 +132,5 @@ class ReportContent:
             "commands": dict(self.commands),
             "published": self.published and self.published.to_json(),
             "doctor": self.findings and encode(self.findings),
+            "alignment": self.alignment and encode(self.alignment),
         }

@@ -1,4 +1,4 @@
-"""The records that a report shows in addition to scores: curves, range tests, latencies, pictures and findings.
+"""The records that a report shows in addition to scores: curves, range tests, latencies, pictures, findings, quality.
 
 Corrupt files, and those of other images, labels or versions, are skipped with a message.
 """
@@ -25,6 +25,8 @@ from probeline.results.gallery import GALLERIES, Gallery, outdated_gallery
 from probeline.results.latency import LATENCIES, Latency
 from probeline.results.methods import order
 from probeline.results.picture import PICTURE_FOLDER, PICTURE_KINDS, PICTURES, Picture, outdated_picture
+from probeline.results.quality.alignment import ALIGNMENTS, FeatureAlignment
+from probeline.results.quality.features import QUALITIES, FeatureQuality
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import Score
 from probeline.results.store import RecordKind
@@ -90,6 +92,25 @@ def load_latencies(session: Session) -> list[Latency]:
         net = (latency.backbone, latency.weights, latency.image_size, latency.precision)
         newest[(*net, latency.threads, *where)] = latency
     return list(newest.values())
+
+
+def load_qualities(session: Session) -> tuple[list[FeatureQuality], FeatureAlignment | None]:
+    """Return the last quality of each set of features on these rows, and the alignment of the most of them.
+
+    Of several alignments of as many sets the one that was written last is returned.
+    """
+    here = (session.dataset.title, session.splits_sha256)
+
+    def is_of_these(record: FeatureQuality | FeatureAlignment) -> bool:
+        return (record.dataset, record.rows) == here
+
+    newest = {
+        quality.net: quality
+        for quality in _load(session, QUALITIES, (is_of_these, "measures of the quality of features on other rows"))
+    }
+    alignments = _load(session, ALIGNMENTS, (is_of_these, "alignments of features on other rows"))
+    largest = max(reversed(alignments), key=lambda alignment: len(alignment.nets), default=None)
+    return [newest[net] for net in sorted(newest)], largest
 
 
 def load_findings(session: Session, scores: Sequence[Score]) -> Findings | None:

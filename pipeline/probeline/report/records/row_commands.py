@@ -309,6 +309,7 @@ def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]
         "pictures": ("common errors, an embedding map and the first filters", content.pictures),
         "doctor": ("a check of the data", content.findings),
         "latency": ("the latency of a forward pass", content.latencies),
+        "quality": ("what the features alone say: rank, dimension, predictors, retrieval", content.qualities),
     }
     has_images = all(row.image_size for row in content.rows)
     further = [

@@ -35,6 +35,18 @@ def _has_several_rows(content: ReportContent) -> bool:
     return len(content.rows) > 1
 
 
+def _has_qualities(content: ReportContent) -> bool:
+    return bool(content.qualities)
+
+
+def _has_retrieval(content: ReportContent) -> bool:
+    return any(quality.retrieval is not None for quality in content.qualities)
+
+
+def _has_labelled_qualities(content: ReportContent) -> bool:
+    return any(quality.transfer is not None for quality in content.qualities)
+
+
 def _has_findings(content: ReportContent) -> bool:
     return content.findings is not None
 
@@ -148,4 +160,35 @@ TERMS = (
         _has_findings,
     ),
     Term("suspect label", "A label that out-of-fold probe and neighbours contradict.", _has_findings),
+    Term(
+        "effective rank, RankMe",
+        "How many equally strong directions would have the entropy of the features' singular values.",
+        _has_qualities,
+    ),
+    Term(
+        "intrinsic dimension",
+        "How many coordinates describe the features locally, however many columns they have.",
+        _has_qualities,
+    ),
+    Term(
+        "H-score, LogME",
+        "Predictors of how well a linear layer will do on the features, without fitting one; higher is better.",
+        _has_labelled_qualities,
+    ),
+    Term("Recall@k", "The share of queries of which one of the k nearest images has the class.", _has_retrieval),
+    Term(
+        "mAP",
+        "Mean average precision: how far images of a query's class are ranked before all others, 1 at best.",
+        _has_retrieval,
+    ),
+    Term(
+        "NMI, ARI",
+        "Normalised mutual information and adjusted Rand index: how far clusters and classes agree, 1 at best.",
+        _has_labelled_qualities,
+    ),
+    Term(
+        "CKA",
+        "Centred kernel alignment: how alike two sets of features of the same images are, 1 if equal up to rotation.",
+        lambda content: content.alignment is not None,
+    ),
 )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
+from probeline.report.sections.feature_quality import FeatureQualitySection
 from probeline.report.sections.glossary import Glossary
 from probeline.report.sections.images.doctor import DataDoctor
 from probeline.report.sections.images.illustrations import EmbeddingMaps, Galleries, Pictures
@@ -33,6 +34,7 @@ SECTIONS: tuple[Section, ...] = (
     Pairs(),
     PublishedNumbers(),
     LatencySection(),
+    FeatureQualitySection(),
     Disagreement(),
     ConfusionMatrices(),
     AccuracyPerClass(),
@@ -53,7 +55,8 @@ SECTIONS: tuple[Section, ...] = (
 
 _OTHERS = ""
 _MARKDOWN = (
-    *("results", "metrics", "calibration", "pairs", "learning", "ranges", "published", "latency", "doctor", _OTHERS),
+    *("results", "metrics", "calibration", "pairs", "learning", "ranges", "published", "latency", "quality"),
+    *("doctor", _OTHERS),
     *("missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""
