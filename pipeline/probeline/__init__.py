@@ -1,9 +1,10 @@
 """Probeline: features of frozen backbones, extracted once and cached, and what follows from them.
 
-:func:`extract` gives the features of a data set, :func:`probe`, :func:`finetune`, :func:`curve` and :func:`doctor` what
-follows from them, :func:`compare` the report, and :func:`board` one table of many reports. :func:`open_features` reads
-a cache entry, :func:`load` an exported predictor; :class:`Embedder` and :class:`LinearProbe` are a transformer and a
-classifier of scikit-learn. Each is imported at its first use: importing the package costs nothing.
+:func:`extract` gives the features of a data set, :func:`probe`, :func:`finetune`, :func:`curve`, :func:`quality` and
+:func:`doctor` what follows from them, :func:`compare` the report, and :func:`board` one table of many reports.
+:func:`open_features` reads a cache entry, :func:`load` an exported predictor; :class:`Embedder` and
+:class:`LinearProbe` are a transformer and a classifier of scikit-learn. Each is imported at its first use: importing
+the package costs nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from probeline.api.embedder import Embedder
     from probeline.api.features import Features, extract
     from probeline.api.finetunes import finetune
+    from probeline.api.measures.quality import Quality, quality
     from probeline.api.probes import probe
     from probeline.api.reports import Board, Report, board, compare
     from probeline.api.results import FittedHead, Result
@@ -39,6 +41,7 @@ _HOMES = {
     "LearningCurve": "api.curves",
     "LinearProbe": "estimator",
     "ProbelineError": "errors",
+    "Quality": "api.measures.quality",
     "Report": "api.reports",
     "Result": "api.results",
     "board": "api.reports",
@@ -50,6 +53,7 @@ _HOMES = {
     "load": "export.loading",
     "open_features": "cache.features",
     "probe": "api.probes",
+    "quality": "api.measures.quality",
 }
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "LearningCurve",
     "LinearProbe",
     "ProbelineError",
+    "Quality",
     "Report",
     "Result",
     "__version__",
@@ -75,6 +80,7 @@ __all__ = [
     "load",
     "open_features",
     "probe",
+    "quality",
 ]
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from probeline.analysis.similar.search import CachedImages, SimilarImage
 from probeline.api.console import LogConsole
+from probeline.api.measures.similar import find_similar
 from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session, option_values
 from probeline.data.objects.spec import spec_of
@@ -186,6 +188,22 @@ class Features:
         if features:
             columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
         return frame(columns)
+
+    def similar(self, image: Any, k: int = 10) -> list[SimilarImage]:
+        """Return the k images nearest to an image by cosine, the nearest first, or raise ProbelineError.
+
+        Parameters
+        ----------
+        image : path, PIL image, array uint8 [H, W, 3], tensor uint8 [3, H, W], or int
+            A new image, which goes through the preprocessing and the net of these features; or the number of a row of
+            them, which is left out itself.
+        k : int
+        """
+        return find_similar(self._images, image, k)
+
+    @cached_property
+    def _images(self) -> CachedImages:
+        return CachedImages(self._cached)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the features with labels, predictions and a projection, as ``probeline features`` does.

@@ -29,11 +29,15 @@ def _is_ready(stream: io.BufferedIOBase) -> bool:
 class Terminal:
     """A console on standard output and standard error; every line is printable.
 
-    With `json` all lines go to standard error; `quiet` shows results and warnings only, `verbose` details too.
+    With `json` all lines go to standard error, and with `data_lines` all but those for programs, which a verb prints
+    instead of those for people; `quiet` shows results and warnings only, `verbose` details too.
     """
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self._stream = sys.stderr if json else sys.stdout
+    def __init__(
+        self, *, json: bool = False, quiet: bool = False, verbose: bool = False, data_lines: bool = False
+    ) -> None:
+        self._stream = sys.stderr if json or data_lines else sys.stdout
+        self._data_stream = sys.stderr if json else sys.stdout
         self._quiet, self._verbose = quiet, verbose
         self._has_reader = True
         self._clear_bar: Callable[[TextIO | None], AbstractContextManager[object]] = contextlib.nullcontext
@@ -59,8 +63,8 @@ class Terminal:
 
     def data(self, line: str) -> None:
         """Print one line for programs."""
-        with self._clear_bar(self._stream):
-            self._has_reader = print_data(printable(line), self._stream) and self._has_reader
+        with self._clear_bar(self._data_stream):
+            self._has_reader = print_data(printable(line), self._data_stream) and self._has_reader
 
     def warn(self, line: str) -> None:
         """Print one line on standard error."""

@@ -62,8 +62,8 @@ def experiments_of(arguments: argparse.Namespace) -> list[Experiment]:
 def _console_of(arguments: argparse.Namespace) -> Console:
     if not speaks(arguments.verb):
         return Silence()
-    watch = ("json", "quiet", "verbose")
-    return Terminal(**{name: getattr(arguments, name, None) or False for name in watch})
+    watch = {name: getattr(arguments, name, None) or False for name in ("json", "quiet", "verbose")}
+    return Terminal(**watch, data_lines=(getattr(arguments, "format", None) or "table") != "table")
 
 
 def _recipe_of(arguments: argparse.Namespace) -> Recipe | None:

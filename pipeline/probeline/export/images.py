@@ -39,10 +39,10 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
             if isinstance(picture, Image.Image):
                 return resize_crop(decode_opened(picture, preprocess.decoding, lease).image, preprocess)
             return resize_crop(decode(Path(picture), None, preprocess.decoding, lease), preprocess)
-    return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
+    return resize_crop(Image.fromarray(pixels_of(picture)), preprocess)
 
 
-def _pixels(picture: Any) -> PixelArray:
+def pixels_of(picture: Any) -> PixelArray:
     """Return the pixels uint8 [H, W, 3] of an array or of a tensor."""
     import torch
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, requir
 from probeline.extraction.odd_pixels import OddImages
 from probeline.extraction.requests import ShardRequest, rows_to_run
 from probeline.extraction.turns import Claims
-from probeline.images import ImageArray, PixelArray, View
+from probeline.images import ImageArray, Images, PixelArray, View
 from probeline.options.command_line import command_line
 from probeline.options.share import Share
 from probeline.session import Session
@@ -227,14 +227,26 @@ class Engine:
         self, part: str, rows: IntArray, view: View | None = None, notice: OddImages | None = None
     ) -> PixelArray | Unreadable:
         """Return the pixels of some rows for the device: uint8 [n, H, W, 3], resized unless the device does it."""
-        images, preprocess = self._session.dataset.images[part], self._backbone.preprocess
+        dataset = self._session.dataset
+        return self.read(dataset.images[part], dataset.parts[part].content, rows, view, notice)
+
+    def read(
+        self,
+        images: Images,
+        content: Sequence[str],
+        rows: IntArray,
+        view: View | None = None,
+        notice: OddImages | None = None,
+    ) -> PixelArray | Unreadable:
+        """Return the pixels of some rows of any images, whose sha256 are `content`, as :meth:`pixels` does."""
+        preprocess = self._backbone.preprocess
         if preprocess.function:
             if view is not None:
                 refuse_function(preprocess, "--views")
             return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess)
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
-        prepare = view_by(preprocess, view, self._session.dataset.parts[part].content)
+        prepare = view_by(preprocess, view, content)
         return read_batch(images, rows, prepare, preprocess, notice if view is None else None)
 
     def _start_decoders(self, entry: Entry, count: int) -> DecodingProcesses | None:

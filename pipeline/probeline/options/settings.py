@@ -13,7 +13,13 @@ from typing import Any
 from probeline.console import Console, Silence
 from probeline.options.groups.data import BackboneOptions, DataOptions, TapOptions
 from probeline.options.groups.fitting import CurveOptions, FitOptions, HeadOptions, TrainOptions
-from probeline.options.groups.results import CompareOptions, ExportOptions, PictureOptions, PredictOptions
+from probeline.options.groups.results import (
+    CompareOptions,
+    ExportOptions,
+    PictureOptions,
+    PredictOptions,
+    SimilarOptions,
+)
 from probeline.options.groups.running import (
     ComputeOptions,
     FolderOptions,
@@ -41,6 +47,7 @@ class Settings:
     export: ExportOptions = field(default_factory=ExportOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)
+    similar: SimilarOptions = field(default_factory=SimilarOptions)
     folders: FolderOptions = field(default_factory=FolderOptions)
     maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions)
     run: RunOptions = field(default_factory=RunOptions)

@@ -169,6 +169,14 @@ _VERBS = (
         needs_data=False,
     ),
     Verb(
+        "similar",
+        "find the cached images nearest to an image or a row, and draw them",
+        _names(*_NET, "taps", "compute", "similar", "format", "out", *_COMMON),
+        words="IMAGE|[PART:]ROW",
+        needs_words=True,
+        needs_labels=False,
+    ),
+    Verb(
         "cache",
         "list, remove, tidy, export, import or upgrade cached entries: cache ls|rm|gc|export|import|upgrade",
         _names("yes", "sha256", "dry_run", *_COMMON),

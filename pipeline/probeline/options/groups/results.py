@@ -30,7 +30,8 @@ class ExportOptions:
     )
     out: Path | None = option(
         None,
-        "what to write: a folder; of features a FILE.parquet, .npy, .h5ad or .safetensors; a manifest",
+        "what to write: a folder; of features a FILE.parquet, .npy, .h5ad or .safetensors; a manifest; of similar "
+        "images a FILE.png",
         metavar="PATH",
         shown_default="below reports/",
         local=True,
@@ -59,10 +60,17 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What classifies the images, and how the answers are printed."""
+    """Answers about new images: what gives them, and how they are printed."""
 
     artifact: Path | None = option(None, "folder that export wrote", metavar="FOLDER", local=True)
     imagenet: bool = option(False, "use a stock net's own head and ImageNet's classes")
     top_k: int = option(5, "most probable classes to show", metavar="K", within=(1, 100_000))
     nearest: int = option(3, "nearest train images to show", metavar="N", within=(0, 1000))
     format: str = option("table", "one line per image", metavar="|".join(FORMATS), choices=FORMATS)
+
+
+@dataclass(frozen=True)
+class SimilarOptions:
+    """Similar images."""
+
+    count: int = option(10, "similar images to show", metavar="N", within=(1, 10_000))

@@ -1,4 +1,4 @@
-"""Pictures: first filters, the input of a net and misclassified images, without caption; and embedding maps."""
+"""Pictures: first filters, a net's input, misclassified and similar images, without caption; and embedding maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from probeline.images import PixelArray
 from probeline.report.figures.sheet import Sheet, default_look, legend_height, names, png
-from probeline.report.figures.style import DPI, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
+from probeline.report.figures.style import DPI, FAINT, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.picture import Misclassification
 from probeline.text import printable
@@ -67,6 +67,13 @@ _RING: dict[str, Any] = {
     "markerfacecolor": "none",
     "markeredgewidth": 0.6,
 }
+
+
+class SimilarTile(NamedTuple):
+    """An image uint8 [side, side, 3] of a sheet of similar images, with its lines below."""
+
+    pixels: PixelArray
+    lines: Sequence[str]
 
 
 class Panel(NamedTuple):
@@ -145,6 +152,37 @@ def misclassified(
         _write(axes, f"true: {shown[error.true]}", left, below, side, color=INK)
         _write(axes, f"predicted: {shown[error.predicted]}", left, below + _LINE, side, color=_WRONG)
         _write(axes, f"{part}:{error.row}", left, below + 2 * _LINE, side, color=MUTED)
+    return figure
+
+
+SIMILAR = 6
+"""Images side by side in a sheet of similar images; the query is the first of its lines."""
+
+
+def similar(title: str, rows: Sequence[Sequence[SimilarTile]]) -> Sheet:
+    """Return a sheet of queries, each followed by the images near it, in lines of `SIMILAR`; a rule parts the queries.
+
+    The first column is left free below a query that needs several lines.
+    """
+    side = (_ROOM - (SIMILAR - 1) * _SPACE) / SIMILAR
+    labels = max(len(tile.lines) for tiles in rows for tile in tiles)
+    step = side + labels * _LINE + 1.5 * _SPACE
+    needed = [max(1, -(-(len(tiles) - 1) // (SIMILAR - 1))) for tiles in rows]
+    figure, axes = _sheet_in_points(title, sum(needed) * step)
+    above = 0
+    for tiles, count in zip(rows, needed, strict=True):
+        if above:
+            axes.axhline(above * step - _SPACE / 2, color=FAINT, linewidth=0.8)
+        for i, tile in enumerate(tiles):
+            line, column = divmod(max(0, i - 1), SIMILAR - 1)
+            left, top = (column + (i > 0)) * (side + _SPACE), (above + line) * step
+            axes.imshow(tile.pixels, extent=(left, left + side, top + side, top), interpolation="antialiased")
+            for place, text in enumerate(tile.lines):
+                look: dict[str, Any] = {"color": INK if place == 0 else MUTED}
+                if i == 0 and place == 0:
+                    look["fontweight"] = "bold"
+                _write(axes, text, left, top + side + _SPACE / 3 + place * _LINE, side, **look)
+        above += count
     return figure
 
 

@@ -101,12 +101,17 @@ def set_tooltip(mark: Artist, text: str) -> None:
 
 def names(class_names: Sequence[str]) -> list[str]:
     """Return class names for a figure: long ones cut, and numbers for those with letters that the font lacks."""
-    letters = _letters()
     shown = []
     for number, name in enumerate(map(printable, class_names)):
         text = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
-        shown.append(text if text and all(ord(letter) in letters for letter in text) else f"class {number}")
+        shown.append(text if is_drawable(text) else f"class {number}")
     return shown
+
+
+def is_drawable(text: str) -> bool:
+    """Return whether a text has letters, and the font has all of them."""
+    letters = _letters()
+    return bool(text) and all(ord(letter) in letters for letter in text)
 
 
 def legend_label(title: str) -> str:
