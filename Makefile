@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare board export features predict recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -45,6 +45,7 @@ BOARD_STEPS    = $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call opti
 	$(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(COMPUTE) $(call option,SEEDS,seeds) $(call option,EPOCHS,epochs)
 PREDICT_GROUP  = $(call quoted,ARTIFACT,artifact) $(call flag,IMAGENET,imagenet) $(call option,TOP_K,top-k) $(call option,NEAREST,nearest) \
 	$(call option,FORMAT,format)
+SIMILAR_GROUP  = $(call option,COUNT,count) $(call flag,APPROXIMATE,approximate)
 FOLDER_GROUP   = $(call quoted,CACHE,cache) $(call quoted,REPORTS,reports)
 
 NET      = $(DATA_GROUP) $(NET_GROUP) $(FOLDER_GROUP)
@@ -67,7 +68,7 @@ help:  ## show the targets and their variables
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
 	@echo '  pictures     MAP=tsne'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv'
-	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT='
+	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT=   similar  IMAGES="train:7 a.jpg" COUNT= APPROXIMATE=1'
 	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
 
@@ -124,6 +125,9 @@ latency: $(VENV)/demo  ## time the forward pass of each backbone on DEVICE, the 
 doctor: extract  ## check the data with the cached features: duplicates and leaks, likely label errors, outliers
 	$(PROBELINE) doctor $(NET) $(COMPUTE)
 
+quality: extract  ## measure the cached features alone: rank, dimension, predictors, retrieval, clusters, similarity
+	$(PROBELINE) quality $(NET) $(call option,TAPS,tap) $(COMPUTE)
+
 compare: $(VENV)/demo  ## write the page, the tables and the figures of all scores of DATASET
 	$(PROBELINE) compare $(NET) $(TAP_GROUP) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP) $(COMPARE_GROUP)
 
@@ -138,6 +142,9 @@ features: $(VENV)/demo  ## write cached features with labels, predictions and a 
 
 predict: $(VENV)/demo  ## classify IMAGES (files or folders) with the exported folder ARTIFACT, or with a stock net: IMAGENET=1
 	$(PROBELINE) predict $(IMAGES) $(PREDICT_GROUP) $(NET_GROUP) $(COMPUTE_GROUP) $(FOLDER_GROUP)
+
+similar: $(VENV)/demo  ## find the cached images nearest to IMAGES (files, or rows such as train:7), and draw them
+	$(PROBELINE) similar $(IMAGES) $(NET) $(call option,TAPS,tap) $(COMPUTE) $(SIMILAR_GROUP) $(call option,FORMAT,format) $(call quoted,OUT,out)
 
 recipe: $(VENV)/demo  ## run a recipe, packaged or a TOML file: make recipe NAME=demo
 	$(PROBELINE) run $(or $(call quoted,NAME,recipe),$(error make recipe needs NAME, such as NAME=demo or NAME=my.toml)) $(STAGES) $(PICTURE_GROUP) $(COMPARE_GROUP)

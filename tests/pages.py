@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made_quality import make_alignment, make_quality
 from made_records import make_curve, make_doctor, make_gallery, make_map
 from made_scores import make_scores
 from probeline.data.pixels.tiles import encode_webp
@@ -159,6 +160,8 @@ def full(folder: Path) -> Path:
         galleries=[make_gallery(thumbnails={name: thumbnail() for name in ("test:3", "train:7")})],
         maps=[make_map()],
         findings=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
+        qualities=[make_quality(), make_quality("resnet18")],
+        alignment=make_alignment(),
         commands={scores[0].key: "probeline probe"},
     )
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faults.mutations import mutated, sealed
+from made_quality import make_quality
 from probeline.errors import BadOption, CannotWrite
 from probeline.files.decode import encode
 from probeline.identity import seal, unseal
@@ -26,6 +27,7 @@ from probeline.results.findings import FINDINGS
 from probeline.results.gallery import GALLERIES
 from probeline.results.latency import LATENCIES
 from probeline.results.picture import PICTURES
+from probeline.results.quality.features import QUALITIES
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import SCORES
 from probeline.results.store import RecordKind, SkippedFile
@@ -41,6 +43,7 @@ KINDS: list[RecordKind[Any, ...]] = [
     GALLERIES,
     MAPS,
     FINDINGS,
+    QUALITIES,
 ]
 
 RANGE_TEST = RangeTest(
@@ -60,6 +63,14 @@ RANGE_TEST = RangeTest(
     ended="highest rate",
     seconds=1.5,
 )
+
+QUALITY = make_quality()
+
+
+def a_record(kind: RecordKind[Any, ...]) -> Any:
+    """Return a record of a kind: the first of the samples, which do not have all kinds."""
+    made = {RANGE_TESTS.name: RANGE_TEST, QUALITIES.name: QUALITY}
+    return made[kind.name] if kind.name in made else kind.load(SAMPLES / "hymenoptera")[0][0]
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Saved:
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Saved:
     kind: RecordKind[Any, ...] = request.param
     samples = SAMPLES / "hymenoptera"
-    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(samples)[0][0]
+    record = a_record(kind)
     attachment = kind.path_of(samples, record).with_suffix(".png").read_bytes() if kind.attachment else None
     return Saved(kind, tmp_path, record, attachment, kind.save(tmp_path, record, attachment))
 
@@ -276,7 +287,7 @@ def test_file_names_of_scores(backbone: str, weights: str, seed: int | None, fil
 
 @pytest.mark.parametrize("kind", [SCORES, RANGE_TESTS], ids=lambda kind: kind.name)
 def test_a_method_that_this_program_does_not_know_is_named(kind: RecordKind[Any, ...], tmp_path: Path) -> None:
-    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(SAMPLES / "hymenoptera")[0][0]
+    record = a_record(kind)
     one = Saved(kind, tmp_path, record, None, kind.save(tmp_path, record))
     one.rewrite(method="magic")
     assert "magic" in one.reason()
@@ -289,7 +300,7 @@ def test_a_method_that_this_program_does_not_know_is_named(kind: RecordKind[Any,
 def original(kind: RecordKind[Any, ...]) -> tuple[Path, dict[str, Any], bytes | None]:
     """Return a record's file below its folder, its content, and that of its attachment."""
     samples = SAMPLES / "hymenoptera"
-    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(samples)[0][0]
+    record = a_record(kind)
     png = kind.path_of(samples, record).with_suffix(".png").read_bytes() if kind.attachment else None
     content = {"version": kind.version, kind.name: json.loads(json.dumps(encode(record)))}
     return kind.path_of(Path(), record), content, png

@@ -189,17 +189,17 @@ class Features:
             columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
         return frame(columns)
 
-    def similar(self, image: Any, k: int = 10) -> list[SimilarImage]:
-        """Return the k images nearest to an image by cosine, the nearest first, or raise ProbelineError.
+    def similar(self, image: Any, k: int = 10, *, approximate: bool = False) -> list[SimilarImage]:
+        """Return the k images nearest to an image by cosine, the nearest first; of an index of faiss some are missed.
 
         Parameters
         ----------
         image : path, PIL image, array uint8 [H, W, 3], tensor uint8 [3, H, W], or int
-            A new image, which goes through the preprocessing and the net of these features; or the number of a row of
-            them, which is left out itself.
+            A new image, which goes through the preprocessing and the net of these features, or the number of a row.
         k : int
+        approximate : bool, whether to search an index, built at the first such call
         """
-        return find_similar(self._images, image, k)
+        return find_similar(self._images, image, k, approximate=approximate)
 
     @cached_property
     def _images(self) -> CachedImages:

@@ -22,7 +22,8 @@ def run(session: Session) -> list[dict[str, Any]]:
     features = one_feature_set(session)
     cached = CachedImages(features)
     queries = parse_queries(settings.words, cached)
-    answers: Answers = list(zip(queries, answer(queries, cached, settings.similar.count), strict=True))
+    found = answer(queries, cached, settings.similar.count, approximate=settings.similar.approximate)
+    answers: Answers = list(zip(queries, found, strict=True))
     show = console.result if settings.predict.format == "table" else console.data
     for line in LINES[settings.predict.format](answers):
         show(line)

@@ -59,11 +59,13 @@ def _file(word: str, cached: CachedImages) -> Query:
         raise BadData("image cannot be read", where=word, got=error.strerror, remedy=remedy) from error
 
 
-def answer(queries: Sequence[Query], cached: CachedImages, count: int) -> list[list[SimilarImage]]:
+def answer(
+    queries: Sequence[Query], cached: CachedImages, count: int, *, approximate: bool = False
+) -> list[list[SimilarImage]]:
     """Return for each query the images nearest to it, the nearest first."""
     rows = [query.number for query in queries if query.number is not None]
     images = [query.image for query in queries if query.image is not None]
     names = [query.name for query in queries if query.image is not None]
-    by_row = iter(cached.by_rows(rows, count) if rows else ())
-    by_image = iter(cached.by_images(images, names, count) if images else ())
+    by_row = iter(cached.by_rows(rows, count, approximate=approximate) if rows else ())
+    by_image = iter(cached.by_images(images, names, count, approximate=approximate) if images else ())
     return [next(by_image if query.number is None else by_row) for query in queries]

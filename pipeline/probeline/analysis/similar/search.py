@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from probeline.analysis.similar.index import ApproximateIndex
 from probeline.data.pixels.loading import digest_item
 from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
@@ -96,12 +97,14 @@ class CachedImages:
         """Return the number of a row, counted through all parts."""
         return self._starts[self.parts.index(part)] + row
 
-    def by_rows(self, numbers: Sequence[int], k: int) -> list[list[SimilarImage]]:
+    def by_rows(self, numbers: Sequence[int], k: int, *, approximate: bool = False) -> list[list[SimilarImage]]:
         """Return for each row, by its number, the k images nearest to it, without itself, the nearest first."""
         queries = np.stack([self._row(number) for number in numbers])
-        return [self._describe(found) for found in nearest_rows(self.blocks, queries, k, numbers)]
+        return self._search(queries, k, numbers, approximate)
 
-    def by_images(self, items: Sequence[Item], names: Sequence[str], k: int) -> list[list[SimilarImage]]:
+    def by_images(
+        self, items: Sequence[Item], names: Sequence[str], k: int, *, approximate: bool = False
+    ) -> list[list[SimilarImage]]:
         """Return for each new image the k cached images nearest to it, the nearest first.
 
         Parameters
@@ -111,6 +114,8 @@ class CachedImages:
         names : sequence of str
             What messages call them.
         k : int
+        approximate : bool
+            Whether an index is searched, which misses some of them; it is built at the first such search.
 
         Raises
         ------
@@ -118,15 +123,27 @@ class CachedImages:
             The features are embeddings from elsewhere, for which there is no net.
         BadData
             An image cannot be read.
-        MissingData, BadCache, Mismatch
+        MissingData, MissingExtra, BadCache, Mismatch
         """
         self.session.require_images("a new image")
-        blocks = self.blocks  # before a net is built
+        _ = self.blocks  # before a net is built
         content = tuple(digest_item(item, name) for item, name in zip(items, names, strict=True))
         images = ImageItems(items.__getitem__, content, names, self.session.decoding)
         precision = self.session.settings.nets.precision
         queries = embed_new_images(self._engine, self.features.taps, images, precision)
-        return [self._describe(found) for found in nearest_rows(blocks, queries, k)]
+        return self._search(queries, k, [None] * len(queries), approximate)
+
+    def _search(
+        self, queries: FloatArray, k: int, own: Sequence[int | None], approximate: bool
+    ) -> list[list[SimilarImage]]:
+        if approximate:
+            pairs = zip(queries, own, strict=True)
+            return [self._describe(self._index.nearest(query, k, number)) for query, number in pairs]
+        return [self._describe(found) for found in nearest_rows(self.blocks, queries, k, own)]
+
+    @cached_property
+    def _index(self) -> ApproximateIndex:
+        return ApproximateIndex(self.blocks)
 
     @cached_property
     def _engine(self) -> Engine:

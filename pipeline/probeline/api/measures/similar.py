@@ -16,14 +16,14 @@ from probeline.files.paths import path_of
 from probeline.files.reading import IMAGE, read_bytes
 
 
-def find_similar(cached: CachedImages, image: Any, k: int) -> list[SimilarImage]:
+def find_similar(cached: CachedImages, image: Any, k: int, *, approximate: bool) -> list[SimilarImage]:
     """Return the k cached images nearest to an image or a row, as `Features.similar` takes them."""
     if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise BadOption("bad k", expected="a whole number from 1", got=k)
     if isinstance(image, Integral) and not isinstance(image, bool):
-        return cached.by_rows([_row(image, cached)], int(k))[0]
+        return cached.by_rows([_row(image, cached)], int(k), approximate=approximate)[0]
     name = str(image) if isinstance(image, str | Path) else f"a {type(image).__name__}"
-    return cached.by_images([_item(image)], [name], int(k))[0]
+    return cached.by_images([_item(image)], [name], int(k), approximate=approximate)[0]
 
 
 def _row(number: Any, cached: Sized) -> int:

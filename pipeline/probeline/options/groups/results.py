@@ -74,3 +74,4 @@ class SimilarOptions:
     """Similar images."""
 
     count: int = option(10, "similar images to show", metavar="N", within=(1, 10_000))
+    approximate: bool = option(False, "build an index and search it, for many queries: some images are missed")

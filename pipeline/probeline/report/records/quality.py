@@ -56,7 +56,7 @@ def quality_in_words(quality: FeatureQuality) -> list[str]:
     if transfer is not None:
         lines.append(
             f"{in_percent(transfer.between, 1)} % of the variance is between the {transfer.classes:,} classes "
-            f"({in_percent(transfer.shuffled, 1)} % if labels are shuffled); H-score {number(transfer.h_score, 3)} of "
+            f"({in_percent(transfer.shuffled, 2)} % if labels are shuffled); H-score {number(transfer.h_score, 3)} of "
             f"at most {transfer.classes - 1:,}, LogME {number(transfer.log_me, 3)}"
         )
     if quality.retrieval is not None:

@@ -170,7 +170,7 @@ def _notes_on_features(qualities: Sequence[FeatureQuality]) -> list[str]:
     ]
     if labelled:
         shuffled = {quality.transfer.shuffled for quality in qualities if quality.transfer} - {None}
-        chance = f", {percent(max(own for own in shuffled if own), 1)} if the labels were shuffled" if shuffled else ""
+        chance = f", {percent(max(own for own in shuffled if own), 2)} if the labels were shuffled" if shuffled else ""
         notes += [
             "Between classes: the share of the variance of the features that is between the means of the classes, 0 "
             f"to 100{chance}. It counts all directions alike, so it is low where much of the variance has nothing to "
