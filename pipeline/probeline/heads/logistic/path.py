@@ -224,7 +224,7 @@ def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float
         count += len(window)
 
 
-def _relative(weights: FloatArray | None, count: int, device: str | torch.device) -> Tensor | None:
+def _relative(weights: AnyArray | None, count: int, device: str | torch.device) -> Tensor | None:
     """Return weights float32 [N] of mean 1."""
     if weights is None:
         return None
@@ -234,9 +234,12 @@ def _relative(weights: FloatArray | None, count: int, device: str | torch.device
     return resident((weights * (count / total)).astype(np.float32), device)
 
 
-def certify(X: AnyArray, y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
-    """Return a head's objective and the Euclidean norm of its gradient, in float64."""
-    return _certify(resident_rows(resident(X), resident(y), len(weight)), weight, bias, l2)
+def certify(
+    X: AnyArray, y: IntArray, weight: FloatArray, bias: FloatArray, l2: float, *, weights: AnyArray | None = None
+) -> tuple[float, float]:
+    """Return a head's objective and the Euclidean norm of its gradient, in float64; `weights` [N] are the rows'."""
+    rows = resident_rows(resident(X), resident(y), len(weight), _relative(weights, len(y), "cpu"))
+    return _certify(rows, weight, bias, l2)
 
 
 def _certify(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from probeline.heads.checks import check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.path import certify
-from probeline.types import AnyArray, IntArray
+from probeline.types import AnyArray, DoubleArray, IntArray
 
 
 def fit_reference(
@@ -20,11 +20,13 @@ def fit_reference(
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
     start: Head | None = None,
+    weights: DoubleArray | None = None,
 ) -> Head:
     """Fit one head with ``LogisticRegression(solver="lbfgs")`` at C = 1 / (l2 N), in the dtype of `X`.
 
     Each of the classes 0 to K - 1 has a row. `tolerance` is scikit-learn's: the largest component of the objective's
-    gradient. The certificate is computed as for any other head, but ``converged`` is scikit-learn's.
+    gradient. The certificate is computed as for any other head, but ``converged`` is scikit-learn's. `weights`, float64
+    [N], are the rows' and have the mean 1.
     """
     classes = int(y.max()) + 1
     check_labelled(X, y, classes)
@@ -40,12 +42,12 @@ def fit_reference(
     converged = True
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(X, y)
+        model.fit(X, y, sample_weight=weights)
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             converged = False
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     weight, bias = model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
-    objective, gradient_norm = certify(X, y, weight, bias, l2)
+    objective, gradient_norm = certify(X, y, weight, bias, l2, weights=weights)
     return Head(weight, bias, l2, Certificate(gradient_norm, objective, int(model.n_iter_.max()), converged))

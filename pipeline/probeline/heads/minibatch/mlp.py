@@ -28,6 +28,7 @@ from probeline.heads.minibatch.training import (
     linear,
     load_rows,
     stream,
+    weights_on,
 )
 from probeline.heads.tensors import resident
 from probeline.types import FloatArray, IntArray
@@ -87,6 +88,7 @@ def fit_mlp(
     check_lengths(epochs, batch_size)
     (features, labels), monitored = load_rows(X, y, classes, validation, device)
     seed, dropout, activation = settings.seed, settings.dropout, settings.activation
+    row_weights = weights_on(device, settings.row_weights, len(y))
     layers = _start(X.shape[1], settings.width, classes, seed, device)
     stepper = torch.optim.AdamW(
         [{"params": layers[::2], "weight_decay": settings.weight_decay}, {"params": layers[1::2], "weight_decay": 0.0}],
@@ -108,7 +110,8 @@ def fit_mlp(
             if dropout:
                 kept = torch.rand(len(rows), settings.width, generator=masks).ge_(dropout).div_(1 - dropout).to(device)
             logits = _forward(features[rows], layers, activation, kept)
-            loss = functional.cross_entropy(logits, labels[rows], label_smoothing=settings.label_smoothing)
+            own = None if row_weights is None else row_weights[rows]
+            loss = _loss(logits, labels[rows], settings.label_smoothing, own)
             stepper.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             stepper.step()
@@ -137,6 +140,14 @@ def _forward(X: Tensor, layers: list[Tensor], activation: Activation, kept: Tens
     hidden_weight, hidden_bias, weight, bias = layers
     hidden = _ACTIVATIONS[activation](functional.linear(X, hidden_weight, hidden_bias))
     return functional.linear(hidden if kept is None else hidden * kept, weight, bias)
+
+
+def _loss(logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+    """Return the mean over rows of the cross-entropy times the rows' weights [b]."""
+    if weights is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (losses * weights).mean()
 
 
 @torch.no_grad()

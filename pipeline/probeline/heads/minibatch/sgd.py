@@ -32,6 +32,7 @@ from probeline.heads.minibatch.training import (
     linear,
     load_rows,
     stream,
+    weights_on,
 )
 from probeline.types import DoubleArray, FloatArray, IntArray
 
@@ -114,9 +115,10 @@ def _passes(settings: Sequence[Setting], columns: int, classes: int) -> list[lis
     groups: dict[object, list[int]] = {}
     for index, setting in enumerate(settings):
         rows = None if setting.rows is None else setting.rows.tobytes()
+        weights = None if setting.row_weights is None else setting.row_weights.tobytes()
         read_columns = (setting.columns or slice(None)).indices(columns)
         has_moments = setting.optimizer != "sgd"
-        groups.setdefault((has_moments, setting.seed, setting.dropout, rows, read_columns), []).append(index)
+        groups.setdefault((has_moments, setting.seed, setting.dropout, rows, weights, read_columns), []).append(index)
     most = max(1, _WIDEST // classes)
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
@@ -131,9 +133,10 @@ def _train(
     epochs: int,
     batch_size: int,
 ) -> list[TrainedHead]:
-    first = settings[0]  # all share its seed, dropout, rows and columns
+    first = settings[0]  # all share its seed, dropout, rows, weights and columns
     columns = first.columns or slice(None)
     X, y = train[0][:, columns], train[1]
+    weights = weights_on(X.device, first.row_weights, len(y))
     rows = torch.arange(len(y)) if first.rows is None else torch.from_numpy(first.rows.copy())
     batch_size = min(batch_size, len(rows))
     batches = math.ceil(len(rows) / batch_size)
@@ -153,7 +156,7 @@ def _train(
             if first.dropout:
                 kept = torch.rand(batch.shape, generator=dropout).ge_(first.dropout).div_(1 - first.dropout)
                 batch.mul_(kept.to(X.device))
-            heads.step(batch, y[batch_rows], rates[number])
+            heads.step(batch, y[batch_rows], rates[number], None if weights is None else weights[batch_rows])
         metrics: dict[str, list[float]] = {
             "train_loss": (heads.loss / len(rows)).tolist(),
             "train_top1": (heads.right / len(rows)).tolist(),
@@ -203,21 +206,23 @@ class _Heads:
         self._shrinks = bool(decoupled.any())
         self.loss, self.right = X.new_zeros(heads), X.new_zeros(heads)
 
-    def step(self, batch: Tensor, labels: Tensor, rates: Tensor) -> None:
-        """Take a step of every head on rows [b, D] with labels [b], at rates [H]."""
+    def step(self, batch: Tensor, labels: Tensor, rates: Tensor, weights: Tensor | None = None) -> None:
+        """Take a step of every head on rows [b, D] with labels [b], at rates [H]; `weights` [b] are the rows'."""
         classes, heads = self._shape
         label = labels[:, None, None].expand(-1, 1, heads)
         log_probabilities = self._log_probabilities(batch)
         of_label = log_probabilities.gather(1, label)
-        loss = of_label.sum((0, 1)).neg_()
+        loss = _total(of_label, weights).neg_()
         self.right += (of_label == log_probabilities.amax(1, keepdim=True)).sum((0, 1))
         if self._smoothed:
-            loss -= self._smoothing * (log_probabilities.sum((0, 1)) / classes + loss)
+            loss -= self._smoothing * (_total(log_probabilities, weights) / classes + loss)
         self.loss += loss
         residual = log_probabilities.exp_()
         residual.scatter_add_(1, label, (self._smoothing - 1).expand(len(batch), 1, heads))
         if self._smoothed:
             residual -= self._smoothing / classes
+        if weights is not None:
+            residual *= weights[:, None, None]
         residual = residual.view(len(batch), classes * heads)
         torch.mul(self._weight, self._l2, out=self._gradient)
         self._gradient[:-1].addmm_(batch.T, residual, alpha=1 / len(batch))
@@ -295,6 +300,11 @@ class _Adam:
             maximize=False,
         )
         return self._step
+
+
+def _total(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sum over rows and classes, [H], of values [b, C, H] times the rows' weights [b]."""
+    return (values if weights is None else values * weights[:, None, None]).sum((0, 1))
 
 
 def _per_head(values: Sequence[Any] | DoubleArray, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probeline.heads.checks import check_features, check_labelled
+from probeline.heads.class_weights import check_weights
 from probeline.heads.tensors import resident
 from probeline.types import DoubleArray, FloatArray, IntArray
 
@@ -35,7 +36,8 @@ class TrainingSettings:
 
     `dropout` is the share of the last layer's inputs that is set to zero in each row of a minibatch, `label_smoothing`
     the share of the target that is spread over all classes. `seed` decides the first weights, the order of the rows and
-    the dropout.
+    the dropout. `row_weights`, float32 [N], multiply the losses of the train rows; their mean should be 1, so that the
+    learning rate means what it does without them. None if all are 1.
     """
 
     lr: float
@@ -43,6 +45,7 @@ class TrainingSettings:
     dropout: float = 0.0
     label_smoothing: float = 0.0
     seed: int = 0
+    row_weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and self.seed >= 0):
@@ -81,6 +84,14 @@ def load_rows(
     check_features(X_val, columns=X.shape[1])
     check_labelled(X_val, y_val, classes)
     return (resident(X, device), resident(y, device)), (resident(X_val, device), resident(y_val, device))
+
+
+def weights_on(device: str | torch.device, weights: FloatArray | None, count: int) -> Tensor | None:
+    """Return the weights of the train rows on the device, checked; None if there are none."""
+    if weights is None:
+        return None
+    check_weights(weights, count)
+    return resident(weights, device)
 
 
 def check_lengths(epochs: int, batch_size: int) -> None:
