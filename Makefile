@@ -29,7 +29,8 @@ COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size) $(call opt
 CANARY_GROUP   = $(call option,CANARY,canary)
 SEED_GROUP     = $(call option,SEED,seed)
 METRIC_GROUP   = $(call option,METRIC,metric)
-SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP)
+WEIGHTS_GROUP  = $(call option,CLASS_WEIGHTS,class-weights)
+SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP) $(WEIGHTS_GROUP)
 HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ESTIMATOR,estimator) \
 	$(call option,ESTIMATOR_PARAMS,estimator-params)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
@@ -62,7 +63,8 @@ help:  ## show the targets and their variables
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
 	@echo '               ALPHA=white GREY_RANGE=auto'
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
-	@echo '  heads        SEED= SEEDS= METRIC=macro SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
+	@echo '  heads        SEED= SEEDS= METRIC=macro CLASS_WEIGHTS=balanced or "CLASS=W" SGD="lr=1e-3,1e-2" MLP="width=512"'
+	@echo '               ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
@@ -105,16 +107,16 @@ probe: extract  ## fit linear heads on the cached features
 	$(PROBELINE) probe $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP)
 
 baselines: extract  ## fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on them
-	$(PROBELINE) baselines $(FEATURES) $(METRIC_GROUP)
+	$(PROBELINE) baselines $(FEATURES) $(METRIC_GROUP) $(WEIGHTS_GROUP)
 
 finetune: $(VENV)/demo  ## train the net or its upper stages (STRATEGY), from its weights and from scratch
 	$(PROBELINE) finetune $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEEDS_GROUP) $(TRAINING)
 
 lrfind: $(VENV)/demo  ## run a learning-rate range test of each STRATEGY
-	$(PROBELINE) lrfind $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEED_GROUP) $(TRAINING)
+	$(PROBELINE) lrfind $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEED_GROUP) $(WEIGHTS_GROUP) $(TRAINING)
 
 curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, several draws each: the learning curve
-	$(PROBELINE) curve $(FEATURES) $(SEED_GROUP) $(TRAIN_GROUP) $(CURVE_GROUP)
+	$(PROBELINE) curve $(FEATURES) $(SEED_GROUP) $(METRIC_GROUP) $(WEIGHTS_GROUP) $(TRAIN_GROUP) $(CURVE_GROUP)
 
 pictures: $(VENV)/demo  ## draw first filters, an input, most common errors and an embedding map of each backbone (MAP=tsne)
 	$(PROBELINE) pictures $(NET) $(COMPUTE) $(PICTURE_GROUP)

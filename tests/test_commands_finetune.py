@@ -28,7 +28,11 @@ from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
+from probeline.finetuning import training_run
 from probeline.finetuning.head import fresh_head
+from probeline.finetuning.lr_range_test import request_range_test
+from probeline.finetuning.requests import plan_jobs
+from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import TrainingOptions
 from probeline.finetuning.training.trainer import Trainer
 from probeline.identity import digest_bytes
@@ -67,6 +71,38 @@ def test_the_epoch_and_the_candidate_are_selected_by_the_metric(world: Path, tmp
     assert score.val_top1 == chosen["val_top1"]
     assert max(point["macro"] for point in score.path) == score.val_score
     assert run(settings)["finetune"] == score, "it is found again"
+
+
+def test_class_weights_are_in_the_loss_and_the_key(
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[CrossEntropy] = []
+    plain = training_run.prepare_training
+
+    def keep(*arguments: Any) -> Any:
+        prepared = plain(*arguments)
+        losses.append(prepared.trainer.setup.loss)
+        return prepared
+
+    monkeypatch.setattr(training_run, "prepare_training", keep)
+    settings = options(world, tmp_path, strategies=("full", "head"), class_weights=("red=6", "blue=3"))
+    scores = run(settings)
+    before = first[1]["finetune"]
+    assert scores["finetune"].options == {**before.options, "class_weights": {"blue": 3.0, "red": 6.0}}
+    assert scores["finetune"].key != before.key
+    session = Session(settings)
+    train = session.dataset.parts[session.splits.train.part].labels[session.splits.train.rows]
+    for loss in losses:
+        weights = np.array(loss.class_weights)
+        assert weights / weights[1] == pytest.approx([3, 1, 6])
+        assert weights[train].mean() == pytest.approx(1)
+    assert len(losses) == 2
+    first_losses = [score.history[0]["train_loss"] for score in (scores["finetune"], before)]
+    assert first_losses[0] != first_losses[1]
+    balanced = request_range_test(next(plan_jobs(Session(settings.changed(class_weights=("balanced",))), [0])))
+    assert balanced.options["class_weights"] == "balanced"
+    metric = request_range_test(next(plan_jobs(Session(settings.changed(class_weights=(), metric="macro")), [0])))
+    assert metric.key == request_range_test(next(plan_jobs(Session(settings.changed(class_weights=())), [0]))).key
 
 
 @pytest.mark.parametrize("method", ["finetune", "scratch"])

@@ -84,6 +84,34 @@ def test_cross_entropy(smoothing: float) -> None:
     assert read["val_top1"] == int(right) / 5
 
 
+WEIGHTS = (0.5, 3.0, 1.25)
+
+
+def test_class_weights_multiply_each_images_loss() -> None:
+    loss, right = CrossEntropy(0.0, class_weights=WEIGHTS).loss(OUTPUT, TRUTH, ROWS)
+    each = nn.functional.cross_entropy(OUTPUT, TRUTH, weight=torch.tensor(WEIGHTS), reduction="none")
+    assert float(loss) == pytest.approx(float(each.mean()), rel=1e-6)
+    assert int(right) == int((OUTPUT.argmax(1) == TRUTH).sum()), "what is right counts once"
+    parts = [
+        CrossEntropy(0.1, class_weights=WEIGHTS).loss(OUTPUT[p], TRUTH[p], ROWS[p])[0] for p in ([0, 1], [2, 3, 4])
+    ]
+    whole = float(CrossEntropy(0.1, class_weights=WEIGHTS).loss(OUTPUT, TRUTH, ROWS)[0])
+    assert float(2 * parts[0] + 3 * parts[1]) / 5 == pytest.approx(whole, rel=1e-6), "a batch in parts is the batch"
+    plain = CrossEntropy(0.0).measure(OUTPUT, TRUTH, ROWS)
+    assert CrossEntropy(0.0, class_weights=WEIGHTS).measure(OUTPUT, TRUTH, ROWS) == plain, "val counts each image once"
+
+
+def test_a_teachers_term_and_a_second_task_have_no_class_weights() -> None:
+    (plain, weighted), smoothing = (CrossEntropy(0.1), CrossEntropy(0.1, class_weights=WEIGHTS)), 0.1
+    difference = float(weighted.loss(OUTPUT, TRUTH, ROWS)[0] - plain.loss(OUTPUT, TRUTH, ROWS)[0])
+    assert abs(difference) > 0.01
+    taught = DistillationLoss(smoothing, TEACHER, 2.0, 0.25)
+    two = [taught.loss(OUTPUT, TRUTH, ROWS)[0], replace(taught, class_weights=WEIGHTS).loss(OUTPUT, TRUTH, ROWS)[0]]
+    assert float(two[1] - two[0]) == pytest.approx(0.75 * difference, rel=1e-4)
+    two = [loss.loss(BOTH, TRUTH, ROWS)[0] for loss in (two_tasks(), replace(two_tasks(), class_weights=WEIGHTS))]
+    assert float(two[1] - two[0]) == pytest.approx(difference, rel=1e-4)
+
+
 @pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 1.0), (4.0, 0.5), (0.5, 0.2)])
 def test_a_teachers_loss(temperature: float, alpha: float) -> None:
     loss, right = DistillationLoss(0.1, TEACHER, temperature, alpha).loss(OUTPUT, TRUTH, ROWS)

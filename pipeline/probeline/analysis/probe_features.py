@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from probeline.errors import MissingData
-from probeline.evaluate.exact_probe import request_exact_probe
+from probeline.evaluate.exact_probe import fit_one, probe_settings, request_exact_probe
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.fit_options import shared_options
 from probeline.evaluate.heads.method import Fold
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
@@ -44,7 +45,7 @@ class ProbeFeatures:
     def _cached(self) -> CachedFeatures:
         """The features of the score, extracted first if they are missing."""
         cached, score = self._reader(self.score.views), self.score
-        if request_exact_probe(cached).key != score.key:
+        if request_exact_probe(cached, shared_options(score.options)).key != score.key:
             raise MissingData(
                 "the exact probe that is best on validation is of another net, size, precision or version than this "
                 "run's",
@@ -78,12 +79,11 @@ class ProbeFeatures:
         MissingData
             The score is of another net than the run's.
         """
-        from probeline.heads.logistic.path import fit_path
-
         score, l2 = self.score, self.score.chosen["l2"]
         fold = self._cached.load_test_fold() if score.views else self.fold
-        (head,) = self._cached.fit_device(score).run(fit_path, fold.X, fold.y, self._cached.classes, [l2])
-        logits = decision(head, fold.X_heldout)
+        cached = self._cached
+        settings = probe_settings(cached, shared_options(score.options), cached.fit_device(score))
+        logits = decision(fit_one(settings, fold, l2), fold.X_heldout)
         probabilities = chances(logits, score.temperature)
         before, now = np.array(score.predictions, np.int64), logits.argmax(axis=1)
         rows = np.arange(len(probabilities))

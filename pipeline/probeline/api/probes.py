@@ -74,8 +74,9 @@ def probe(
     verbose : bool
         Whether what is done is printed.
     **options
-        Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``; and where they are fitted:
-        ``device="cuda"``.
+        Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``; where they are fitted:
+        ``device="cuda"``; what validation selects by: ``metric="macro"``; and how much classes count in fitting:
+        ``class_weights="balanced"`` or ``{"rare": 5}``.
 
     Raises
     ------
@@ -86,6 +87,8 @@ def probe(
     head = _find_method(method, params or {})
     arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
+    if ready.session.settings.fitting.class_weights and not head.weighs_classes:
+        raise BadOption("class weights do not concern this method", expected="another method", got=head.name)
     numbers = range(seed, seed + seeds) if head.is_seeded else (None,)
     return Result(ready.session, tuple(score_head(ready.cached, head, number) for number in numbers), ready)
 

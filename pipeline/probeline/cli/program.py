@@ -66,6 +66,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
 
 def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     from probeline.names import PENULTIMATE
+    from probeline.options.class_weights import class_weight_options
 
     settings = session.settings
     own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
@@ -79,7 +80,9 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
                 session.under(step).taps(name)
     needs_data = [verb for _, verbs in runs for verb in verbs if VERBS[verb].needs_data]
     if any(VERBS[verb].needs_labels for verb in needs_data):
-        session.splits  # noqa: B018 - refused before any net is built
+        for step, _ in runs:  # refused before any net is built
+            class_weight_options(step.fitting.class_weights, session.dataset.class_names)
+        session.splits  # noqa: B018 - so are these
     elif needs_data:
         session.parts()
         if not session.dataset.has_labels:

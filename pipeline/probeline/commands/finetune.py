@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from probeline.errors import BadData, Diverged, FoundUnreadable
-from probeline.evaluate.missed_classes import say_missed_classes
+from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.finetuning.by_crew import train_by_crew
 from probeline.finetuning.fit import finetune

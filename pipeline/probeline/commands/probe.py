@@ -6,7 +6,7 @@ from typing import Any
 
 from probeline.evaluate.by_crew import fit_by_crew
 from probeline.evaluate.features import requested_features
-from probeline.evaluate.missed_classes import say_missed_classes
+from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
 from probeline.session import Session

@@ -11,8 +11,9 @@ import numpy as np
 from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, read_table
 from probeline.errors import BadData, UnknownName
+from probeline.evaluate.fit_options import metric_options
 from probeline.evaluate.requests import result_key
-from probeline.evaluate.task import metric_options, task_of
+from probeline.evaluate.task import task_of
 from probeline.files.reading import ARRAYS, read_bytes
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import TOP1, Method

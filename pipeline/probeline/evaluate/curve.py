@@ -12,10 +12,12 @@ import numpy as np
 from probeline import disk
 from probeline.data.sampling.fractions import Portion, choose_portions
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.fit_options import fit_options
 from probeline.evaluate.heads.exact import PROBE
 from probeline.evaluate.heads.method import FitSettings, Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, record_fields, result_key
 from probeline.evaluate.selection import select
+from probeline.evaluate.task import task_of
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import PENULTIMATE, TOP1, Method
@@ -131,7 +133,8 @@ def request_probe_curve(session: Session, taps: Sequence[Backbone], portions: Se
     Augmented views are not used: every image is fitted on as it is.
     """
     features = CachedFeatures(session.without_views(), *taps)
-    options = PROBE.options(session.settings.heads)
+    fitted = fit_options(session.settings, session.dataset.class_names)
+    options = {**fitted, **PROBE.options(session.settings.heads)}
     key = result_key(
         session,
         "curve",
@@ -140,11 +143,11 @@ def request_probe_curve(session: Session, taps: Sequence[Backbone], portions: Se
         **options,
         portions=identify_portions(portions),
     )
-    settings = FitSettings(options, features.classes, device=features.fit_device())
+    settings = features.fit_settings(options)
     return CurveRequest(
         PROBE.name,
         None,
-        session.decoding.options(),
+        {**session.decoding.options(), **fitted},
         key,
         backbone=features.backbone,
         tap=features.tap,
@@ -181,7 +184,7 @@ def fit_point(
     features: CachedFeatures, settings: FitSettings, fold: Fold, test: tuple[FloatArray, IntArray]
 ) -> dict[str, Any]:
     """Return the fields of a point: the probe is selected on the held-out rows of the fold, and scored on test."""
-    task = features.task
+    task = task_of(features.session.dataset, settings.options.get("select_by", TOP1))
     selection = select([fold], PROBE, settings, task)
     X_test, y_test = test
     (logits,) = PROBE.logits([selection.head], apply(fold.scaler, X_test))

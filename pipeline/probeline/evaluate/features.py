@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from probeline.backbones.registry import runs_code
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards
+from probeline.evaluate.fit_options import weights_in
 from probeline.evaluate.heads.fit_device import FitDevice
-from probeline.evaluate.heads.method import Fold, make_fold
+from probeline.evaluate.heads.method import FitSettings, Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
 from probeline.evaluate.task import task_of
 from probeline.extraction import canary
@@ -106,6 +107,13 @@ class CachedFeatures:
         was_on_cpu = like is not None and like.environment.get("device") == "CPU"
         option = "cpu" if was_on_cpu else self.session.settings.compute.device
         return FitDevice(option, self.session.console.say)
+
+    def fit_settings(
+        self, options: Mapping[str, Any], seed: int | None = None, device: FitDevice | None = None
+    ) -> FitSettings:
+        """Return what a fit on these features depends on, given the options of its score."""
+        weights = weights_in(options, self.session.dataset.class_names)
+        return FitSettings(options, self.classes, seed or 0, device or self.fit_device(), weights)
 
     def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return the request for the score of a head that is fitted on these features."""

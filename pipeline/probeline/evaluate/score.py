@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.fit_options import fit_options
 from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.heads.registry import head_method, head_methods
+from probeline.evaluate.notices import say_unweighted
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
 from probeline.evaluate.selection import select
-from probeline.evaluate.task import Task, metric_options, task_of
+from probeline.evaluate.task import Task, task_of
 from probeline.files.decode import encode
 from probeline.format import option
 from probeline.names import TOP1
@@ -36,7 +38,9 @@ class _Selected(Generic[Head]):
 def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
     """Return the scores of all requested head methods of a verb; those that exist are not made again."""
     shared: dict[str, _Selected[Any]] = {}
-    return [score_head(features, method, seed, shared) for method, seed in _methods_and_seeds(features, verb)]
+    runs = _methods_and_seeds(features, verb)
+    say_unweighted(features.session, verb, [method.name for method, _ in runs if not method.weighs_classes])
+    return [score_head(features, method, seed, shared) for method, seed in runs]
 
 
 def are_scored(features: CachedFeatures, verb: str) -> bool:
@@ -57,9 +61,9 @@ def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[HeadMe
 
 
 def _request(features: CachedFeatures, method: HeadMethod[Any], seed: int | None) -> ScoreRequest:
-    settings = features.session.settings
-    options = {**metric_options(settings.fitting.metric), **method.options(settings.heads)}
-    return features.request(method.name, seed, **options)
+    session = features.session
+    shared = fit_options(session.settings, session.dataset.class_names, weighs_classes=method.weighs_classes)
+    return features.request(method.name, seed, **{**shared, **method.options(session.settings.heads)})
 
 
 def _task(session: Session) -> Task:
@@ -78,7 +82,7 @@ def score_head(
     request = _request(features, method, seed)
     if finished := features.find_finished(request):
         return finished
-    settings = FitSettings(request.options, features.classes, seed or 0, features.fit_device())
+    settings = features.fit_settings(request.options, seed)
     title = features.title(method.name, seed)
     name = f"{method.selection_name} {seed}"
     if name not in shared:
@@ -191,6 +195,6 @@ def refit(features: CachedFeatures, score: Score) -> ExportedHead:
         The head cannot be exported.
     """
     method = head_method(score.method)
-    settings = FitSettings(score.options, features.classes, score.seed or 0, features.fit_device(score))
+    settings = features.fit_settings(score.options, score.seed, features.fit_device(score))
     fold = features.load_refit_fold() if method.is_refit else features.load_selection_folds()[0]
     return method.export(method.refit(fold, settings, score.chosen), fold, settings)

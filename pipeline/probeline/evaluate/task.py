@@ -108,8 +108,3 @@ class SingleLabel:
 def task_of(dataset: DataSet, metric: str = TOP1) -> Task:
     """Return the task that a data set's labels are for, selected by one of :data:`probeline.names.METRICS`."""
     return SingleLabel(len(dataset.class_names), metric)
-
-
-def metric_options(metric: str) -> dict[str, str]:
-    """Return what the options of a score say of the metric that selected: nothing at the default, as ever."""
-    return {} if metric == TOP1 else {"select_by": metric}

@@ -15,10 +15,10 @@ from probeline.finetuning.objectives import load_objectives
 from probeline.finetuning.requests import (
     TrainingJob,
     checkpoint_folder,
+    options_with_selection,
     request_training,
     single_values,
     starting_backbone,
-    training_options,
 )
 from probeline.finetuning.training_run import train
 from probeline.metrics.scores import top1
@@ -32,7 +32,7 @@ def request_training_curve(
 ) -> CurveRequest:
     """Return the request for the curve of a strategy, each option of which has a single value."""
     settings = session.settings
-    options = training_options(settings, strategy)
+    options = options_with_selection(session, strategy)
     values = single_values(options, "curve")
     start = starting_backbone(backbone, strategy)
     objective = load_objectives(session, [strategy])[strategy]

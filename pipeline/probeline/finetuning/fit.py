@@ -12,15 +12,14 @@ import numpy as np
 from probeline.errors import Diverged
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
-from probeline.evaluate.task import metric_options
 from probeline.files.decode import encode
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import (
     TrainingJob,
     candidate_folder,
     checkpoint_folder,
+    options_with_selection,
     request_training,
-    training_options,
 )
 from probeline.finetuning.training_run import TrainingRun, train
 from probeline.format import option
@@ -71,15 +70,8 @@ class _Trials:
 
 def is_scored(job: TrainingJob) -> bool:
     """Return whether a job has been scored."""
-    request = request_training(job, _options(job))
+    request = request_training(job, options_with_selection(job.session, job.strategy))
     return isinstance(find_score(job.session, job.backbone, request), Score)
-
-
-def _options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each option of a job, and of the metric that selects unless it is the default."""
-    settings = job.session.settings
-    metric = {name: (value,) for name, value in metric_options(settings.fitting.metric).items()}
-    return {**training_options(settings, job.strategy), **metric}
 
 
 @overload
@@ -102,7 +94,7 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
         Every training diverged, or the trained net's output is not finite.
     """
     session = job.session
-    options = _options(job)
+    options = options_with_selection(session, job.strategy)
     request = request_training(job, options)
     title = f"finetune: {job.title}"
     finished = find_finished(session, job.backbone, request, title) if ranks.is_first else None

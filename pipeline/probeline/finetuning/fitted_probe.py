@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from probeline.data.sampling.splits import deal_train_folds
-from probeline.evaluate.exact_probe import cross_fit, select_exact_probe
+from probeline.evaluate.exact_probe import cross_fit, probe_settings, select_exact_probe
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.fit_options import fit_options
 from probeline.format import option
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
@@ -37,8 +38,13 @@ class FittedProbe:
     def _fit(self) -> tuple[Head, Scaler, float]:
         self._features.check_canary()
         started = time.perf_counter()
-        selection, folds = select_exact_probe(self._features)
+        selection, folds = select_exact_probe(self._features, fitted=self.fitted)
         return selection.head, folds[0].scaler, time.perf_counter() - started
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """How it is selected and weighted: as the fits of the run are."""
+        return fit_options(self._session.settings, self._session.dataset.class_names)
 
     @property
     def head(self) -> Head:
@@ -107,6 +113,7 @@ class Teacher(FittedProbe):
             "folds": [digest_bytes(fold.tobytes()) for fold in self._folds],
             "l2": list(L2_GRID),
             "heads": HEADS_VERSION,
+            **self.fitted,
         }
 
     @cached_property
@@ -120,7 +127,8 @@ class Teacher(FittedProbe):
         logits = np.zeros((len(features), cached.classes), np.float32)
         logits[train.rows] = self.predict_logits(features[train.rows])
         fits, unseen = [head], 0
-        for rows, fold, fit, is_known in cross_fit(cached, self._folds, head.l2):
+        settings = probe_settings(cached, self.fitted)
+        for rows, fold, fit, is_known in cross_fit(cached, self._folds, head.l2, settings):
             fits.append(fit)
             logits[rows[is_known]] = decision(fit, fold.X_heldout[is_known])
             unseen += int(is_known.sum())

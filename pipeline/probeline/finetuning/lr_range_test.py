@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probeline.console import Console
 from probeline.evaluate.requests import ScoreRequest, record_fields
-from probeline.finetuning.requests import TrainingJob, request_training, single_values, training_options
+from probeline.finetuning.requests import TrainingJob, options_with_selection, request_training, single_values
 from probeline.finetuning.training_run import prepare_training
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH, is_over, rising
 from probeline.names import Strategy
@@ -58,11 +58,17 @@ def sweep_rates(trainer: Trainer, train: IntArray, *, console: Console, title: s
 
 def request_range_test(job: TrainingJob) -> ScoreRequest:
     """Return the request for a job's range test."""
-    options = training_options(job.session.settings, job.strategy)
+    options = _options(job)
     used = {name: values for name, values in options.items() if name not in _UNUSED}
     # The number of epochs decides which stages a gradual training begins with.
     used |= {"epochs": options["epochs"]} if job.strategy == Strategy.GRADUAL else {}
     return request_training(job, {**used, **_TEST_OPTIONS})
+
+
+def _options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option of a job; nothing is selected."""
+    options = options_with_selection(job.session, job.strategy)
+    return {name: values for name, values in options.items() if name != "select_by"}
 
 
 def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
@@ -70,7 +76,7 @@ def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
     from probeline.backbones.device import exact_float32
 
     session, settings = job.session, job.session.settings
-    options = training_options(settings, job.strategy)
+    options = _options(job)
     # With a peak rate of 1 a group's rate is its share, to the last digit.
     values = single_values(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0}
     job.warn_of_random_weights("lrfind")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.errors import BadOption
+from probeline.evaluate.fit_options import fit_options
 from probeline.evaluate.requests import ScoreRequest, request_score
 from probeline.finetuning.feeds import CROP_SCALE
 from probeline.finetuning.fitted_probe import FittedProbe
@@ -94,6 +95,15 @@ def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, 
     }
 
 
+def options_with_selection(session: Session, strategy: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option of a strategy's training, the metric that selects and class weights among them.
+
+    The last two are there unless they are the defaults.
+    """
+    fitted = fit_options(session.settings, session.dataset.class_names)
+    return {**training_options(session.settings, strategy), **{name: (value,) for name, value in fitted.items()}}
+
+
 def accumulate_over(processes: int, settings: Settings) -> tuple[str, ...]:
     """Return the words of ``--train`` for several processes that train together, ``accumulate=A`` the last of them.
 
@@ -149,7 +159,7 @@ def single_values(options: Mapping[str, tuple[Any, ...]], verb: str) -> dict[str
 
 
 def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -> ScoreRequest:
-    """Return the request for a training with these `training_options`."""
+    """Return the request for a training with these options, as :func:`options_with_selection` gives them."""
     session, backbone, strategy, objective = job.session, job.backbone, job.strategy, job.objective
     settings = session.settings
     weights = backbone.weights_sha256 if strategy != Strategy.SCRATCH else "none"
@@ -173,7 +183,7 @@ def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -
         **({"draws": "per part"} if max(options["accumulate"]) > 1 else {}),
         flips=session.dataset.flips,
         crop_scale=list(CROP_SCALE),
-        start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == Strategy.LP_FT else {},
+        start={"l2": list(L2_GRID), "heads": HEADS_VERSION, **job.probe.fitted} if strategy == Strategy.LP_FT else {},
         **objective.identity,
     )
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from probeline import disk
 from probeline.cache.format.layout import mark
+from probeline.evaluate.fit_options import weights_in
 from probeline.finetuning.feeds import Feeds, load_cut_feeds, make_pixel_feeds
 from probeline.finetuning.objectives import Logits
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob
+from probeline.heads.class_weights import class_weights
 from probeline.identity import digest
 from probeline.names import TOP1, Strategy
 from probeline.types import FloatArray, Split
@@ -94,7 +96,15 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
     classes = len(session.dataset.class_names)
     fresh_head(net, tap, classes, training.seed, training.dropout, objective.second_classes)
-    loss = replace(objective.make_loss(options), metric=options.get("select_by", TOP1))
+    train_part = session.dataset.parts[session.splits.train.part]
+    weights = weights_in(options, session.dataset.class_names)
+    loss = replace(
+        objective.make_loss(options),
+        metric=options.get("select_by", TOP1),
+        class_weights=None
+        if weights is None
+        else tuple(class_weights(train_part.labels[session.splits.train.rows], classes, weights).tolist()),
+    )
     seconds = feeds.seconds + objective.seconds
     if from_probe:
         probe_head(net, tap, *job.probe.layer)
@@ -106,7 +116,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         unfreezing,
         backbone.preprocess,
         feeds.train,
-        session.dataset.parts[session.splits.train.part].labels,
+        train_part.labels,
         device,
         training,
         loss,

@@ -18,7 +18,12 @@ ClassWeights = Balanced | Mapping[int, float]
 
 
 def row_weights(y: IntArray, classes: int, weights: ClassWeights) -> DoubleArray:
-    """Return the weight of each row, float64 [n] with the mean 1: the proportions are those of their classes' weights.
+    """Return the weight of each row, float64 [n] with the mean 1, as :func:`class_weights` weighs its class."""
+    return class_weights(y, classes, weights)[y]
+
+
+def class_weights(y: IntArray, classes: int, weights: ClassWeights) -> DoubleArray:
+    """Return the weight of each class, float64 [K], whose mean over the rows is 1.
 
     Balanced, all classes that have rows count the same in total: a row of a class with m of n rows, one of K classes
     that have any, has the weight n / (K m), as scikit-learn's ``class_weight="balanced"``. Weights that are given are
@@ -43,8 +48,7 @@ def row_weights(y: IntArray, classes: int, weights: ClassWeights) -> DoubleArray
             raise ValueError(f"weights must be positive and finite, of classes in [0, {classes}): {given}")
         by_class = np.ones(classes)
         by_class[list(given)] = list(given.values())
-    by_class /= by_class @ counts / len(y)
-    return by_class[y]
+    return by_class / (by_class @ counts / len(y))
 
 
 def check_weights(weights: AnyArray, count: int) -> None:

@@ -97,7 +97,8 @@ def _weighted_sum(X: AnyArray, weights: DoubleArray) -> DoubleArray:
     """Return the sum of the rows times their weights, float64 [D], without a float64 copy of X."""
     starts = range(0, len(X), _BLOCK)
     blocks = (weights[start : start + _BLOCK] @ X[start : start + _BLOCK] for start in starts)
-    return np.sum(list(blocks), axis=0)
+    total: DoubleArray = np.sum(list(blocks), axis=0)
+    return total
 
 
 def _targets(y: IntArray, shares: DoubleArray) -> DoubleArray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from probeline.errors import BadOption, UnknownName
 from probeline.files.paths import is_blank
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
+from probeline.options.class_weights import parse_class_weights
 from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.crew import check_crew
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
@@ -26,6 +27,7 @@ def check_settings(settings: Settings) -> None:
         split_tap(tap)
     grid("sgd", SGD, settings.heads.sgd)
     grid("mlp", MLP, settings.heads.mlp)
+    parse_class_weights(settings.fitting.class_weights)
     if estimator_grid(settings.heads.estimator_params) and settings.heads.estimator is None:
         raise BadOption("--estimator-params without --estimator", expected="--estimator MODULE:CLASS")
     for option in OPTIONS.values():

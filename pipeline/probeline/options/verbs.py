@@ -60,7 +60,7 @@ _VERBS = (
     Verb(
         "baselines",
         "fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on the cached features",
-        _names(*_FEATURES, "metric", *_CREW, *_STEP),
+        _names(*_FEATURES, "metric", "class_weights", *_CREW, *_STEP),
     ),
     Verb(
         "finetune",
@@ -71,13 +71,13 @@ _VERBS = (
     Verb(
         "lrfind",
         "run a learning-rate range test of each strategy",
-        _names(*_NET, "views", "compute", "seed", "training", *_STEP),
+        _names(*_NET, "views", "compute", "seed", "class_weights", "training", *_STEP),
         needs_images=True,
     ),
     Verb(
         "curve",
         "fit the exact probe on growing parts of the train images: the learning curve",
-        _names(*_FEATURES, "seed", "curve", "training", *_CREW, *_STEP, without=("strategies",)),
+        _names(*_FEATURES, "fitting", "curve", "training", *_CREW, *_STEP, without=("seeds", "strategies")),
     ),
     Verb(
         "pictures",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from probeline.files.decode import Members
-from probeline.files.limits import Count, Length, Loss, Name, NotNegative, Number, Positive, Share
+from probeline.files.limits import Count, Length, Loss, Name, NotNegative, Number, Positive, Share, Within
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class EnvironmentMembers:
 
 
 Environment = Annotated[Mapping[str, str | int], Members(EnvironmentMembers)]
+
+
+Weight = Annotated[float, Within(1e-300, 1e100)]
+"""Of a class: above 0."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class OptionMembers:
     temperature: Number | None = None
     second: Name | None = None
     select_by: Name | None = None
+    class_weights: Literal["balanced"] | Mapping[str, Weight] | None = None
 
     def __post_init__(self) -> None:
         if self.teacher is not None and (self.alpha is None or self.temperature is None):

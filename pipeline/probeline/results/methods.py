@@ -26,6 +26,8 @@ class MethodInfo:
     colours were searched over hues for the greatest distance from these and one another, on white and on dark."""
     seeded: bool = False
     """Whether it has a score for each seed."""
+    weighs_classes: bool = True
+    """Whether class weights concern it."""
 
     @property
     def trains(self) -> bool:
@@ -40,8 +42,8 @@ METHODS = (
     MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
     MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
     MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
-    MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
-    MethodInfo("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
+    MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00", weighs_classes=False),
+    MethodInfo("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C", weighs_classes=False),
     MethodInfo("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
     MethodInfo("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
     MethodInfo("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
@@ -79,7 +81,9 @@ def method_info(name: str) -> MethodInfo:
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name == Method.ADDED:
-        return MethodInfo(name, "predictions from elsewhere", "predictions", "compare", _OTHER_COLOUR)
+        return MethodInfo(
+            name, "predictions from elsewhere", "predictions", "compare", _OTHER_COLOUR, weighs_classes=False
+        )
     if match := ESTIMATOR.fullmatch(name):
         return MethodInfo(
             name, f"{match[1]} (scikit-learn)", f"{match[1]} (sklearn)", "probe", _OTHER_COLOUR, seeded=True
@@ -91,7 +95,9 @@ def method_info(name: str) -> MethodInfo:
     return METHODS[_PLACES[name]]
 
 
-def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) -> MethodInfo:
+def register_method(
+    name: str, *, verb: str = "probe", is_seeded: bool = False, weighs_classes: bool = False
+) -> MethodInfo:
     """Add a method of fitting heads, titled by its name, and return it.
 
     Raises
@@ -101,7 +107,9 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
     """
     if not _NAME.fullmatch(name) or name in _PLACES or LAST_K.fullmatch(name):
         raise ValueError(f"no name for a new method: {name!r}")
-    _REGISTERED[name] = MethodInfo(name, name, name, verb, _OTHER_COLOUR, seeded=is_seeded)
+    _REGISTERED[name] = MethodInfo(
+        name, name, name, verb, _OTHER_COLOUR, seeded=is_seeded, weighs_classes=weighs_classes
+    )
     return _REGISTERED[name]
 
 

@@ -61,6 +61,7 @@ def table_order(row: Ranked) -> tuple[object, ...]:
         row.n_train,
         row.n_val,
         row.n_test,
+        "class_weights" in row.options,
         canonical(dict(row.options)),
     )
 

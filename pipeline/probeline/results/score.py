@@ -136,6 +136,9 @@ class Score:
     def __post_init__(self) -> None:
         if (self.options.get("select_by") is None) != (self.val_score is None):
             raise ValueError("a metric of selection without val_score, or the other way round")
+        weights = self.options.get("class_weights")
+        if isinstance(weights, Mapping) and not weights.keys() <= set(self.class_names):
+            raise ValueError("class weights of other classes")
         check_lengths(predictions=self.predictions, labels=self.labels, images=range(self.n_test))
         check_classes("predictions", self.predictions, len(self.class_names))
         check_classes("labels", self.labels, len(self.class_names))

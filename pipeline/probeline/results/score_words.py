@@ -1,4 +1,4 @@
-"""Words about the scores of a row: the classes on which they are never right, and a second task."""
+"""Words about the scores of a row: class weights, the classes on which they are never right, and a second task."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from probeline.results.score import Score
 
 _NAMED = 4
 """Of more classes the most frequent are named."""
+
+
+def class_weights_in_words(options: Mapping[str, Any]) -> str:
+    """Return the class weights in the options of a score: ``balanced classes``; empty if all classes weigh the same."""
+    weights = options.get("class_weights")
+    if weights is None:
+        return ""
+    if isinstance(weights, str):
+        return f"{weights} classes"
+    each = [f"{abridge(name, 30)} x {weight:.4g}" for name, weight in weights.items()]
+    return f"class weights {few(each, _NAMED - 1, between=', ')}"
 
 
 def missed_classes(scores: Sequence[Score]) -> str:

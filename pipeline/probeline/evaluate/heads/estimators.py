@@ -54,6 +54,8 @@ class Estimator(HeadMethod[FittedEstimator]):
         What is cloned instead of an object that `path` makes.
     """
 
+    weighs_classes = True
+
     def __init__(self, path: str, grid: Mapping[str, Sequence[Any]], model: Any = None) -> None:
         self._path, self._grid = path, {name: list(values) for name, values in grid.items()}
         self._model = _create(path) if model is None else model
@@ -91,12 +93,18 @@ class Estimator(HeadMethod[FittedEstimator]):
     def _fit(self, fold: Fold, settings: FitSettings, candidate: Candidate) -> FittedEstimator:
         from sklearn.base import clone
         from sklearn.exceptions import ConvergenceWarning
+        from sklearn.utils.validation import has_fit_parameter
 
         seed = {"random_state": settings.seed} if self.is_seeded else {}
+        weights = settings.row_weights(fold.y)
+        if weights is not None and not has_fit_parameter(self._model, "sample_weight"):
+            expected = "a classifier whose fit takes sample_weight"
+            raise BadOption("the estimator has no use for --class-weights", where=self._path, expected=expected)
+        own = {} if weights is None else {"sample_weight": weights}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                model = clone(self._model).set_params(**candidate, **seed).fit(fold.X, fold.y)
+                model = clone(self._model).set_params(**candidate, **seed).fit(fold.X, fold.y, **own)
             except Exception as error:  # whatever another package raises over its parameters
                 got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 raise BadOption(f"{self._path} cannot be fitted", where=_words(candidate), got=got) from error

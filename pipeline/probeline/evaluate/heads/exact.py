@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from probeline.evaluate.heads.method import (
     Candidates,
     Certificate,
@@ -53,6 +55,8 @@ class ExactCertificate(Certificate):
 class _L2Method(LinearMethod[LinearHead]):
     """A linear method whose l2 is selected on validation."""
 
+    weighs_classes = True
+
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
         return Candidates.of("l2", settings.options["l2"])
 
@@ -86,7 +90,9 @@ class ExactProbe(LogisticRegression):
         """Return the heads of all l2, which share one factorisation and start from each other."""
         from probeline.heads.logistic.path import fit_path
 
-        return settings.device.run(fit_path, fold.X, fold.y, settings.classes, candidates.strengths)
+        weights = settings.row_weights(fold.y)
+        own = {} if weights is None else {"weights": weights.astype(np.float32)}
+        return settings.device.run(fit_path, fold.X, fold.y, settings.classes, candidates.strengths, **own)
 
 
 class ReferenceLogistic(LogisticRegression):
@@ -102,7 +108,8 @@ class ReferenceLogistic(LogisticRegression):
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[Head]:
         from probeline.heads.logistic.reference import fit_reference
 
-        return [fit_reference(fold.X, fold.y, l2) for l2 in candidates.strengths]
+        weights = settings.row_weights(fold.y)
+        return [fit_reference(fold.X, fold.y, l2, weights=weights) for l2 in candidates.strengths]
 
 
 class RidgeRegression(_L2Method["RidgeHead"]):
@@ -122,7 +129,8 @@ class RidgeRegression(_L2Method["RidgeHead"]):
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[RidgeHead]:
         from probeline.heads.ridge import fit_ridge
 
-        return fit_ridge(fold.X, fold.y, settings.classes, candidates.strengths)
+        weights = settings.row_weights(fold.y)
+        return fit_ridge(fold.X, fold.y, settings.classes, candidates.strengths, weights=weights)
 
     def loss(self, task: Task) -> Loss:
         return squared

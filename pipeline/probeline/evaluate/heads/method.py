@@ -12,10 +12,11 @@ from probeline.errors import BadOption
 from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.task import Loss, Task
 from probeline.format import option
+from probeline.heads.class_weights import ClassWeights, row_weights
 from probeline.heads.linear import Linear, decision
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.options.groups.fitting import HeadOptions
-from probeline.types import FloatArray, IntArray
+from probeline.types import DoubleArray, FloatArray, IntArray
 
 Candidate = Mapping[str, Any]
 """The names and values of the hyper-parameters that are compared."""
@@ -147,12 +148,19 @@ class FitSettings:
         0 for methods without seeds.
     device : FitDevice
         Runs a fit on the session's device, if the method has a use for it; the score says which one it was.
+    class_weights : ClassWeights or None
+        How much each class counts in fitting; None if all count the same.
     """
 
     options: Mapping[str, Any]
     classes: int
     seed: int = 0
     device: FitDevice = field(default_factory=FitDevice, compare=False)
+    class_weights: ClassWeights | None = None
+
+    def row_weights(self, y: IntArray) -> DoubleArray | None:
+        """Return the weights float64 [n], of mean 1, of rows to fit on with labels int64 [n]; None if all are 1."""
+        return None if self.class_weights is None else row_weights(y, self.classes, self.class_weights)
 
 
 @dataclass(frozen=True)
@@ -203,6 +211,8 @@ class HeadMethod(Protocol[Head]):
         Whether the selected candidate is fitted again on train and val before test is scored.
     are_independent : bool
         Whether each candidate's fit is the same without the other candidates.
+    weighs_classes : bool
+        Whether `fit` uses :meth:`FitSettings.row_weights`. If not, ``--class-weights`` does not concern the method.
     """
 
     name: str
@@ -210,6 +220,7 @@ class HeadMethod(Protocol[Head]):
     is_seeded: bool = False
     is_refit: bool = False
     are_independent: bool = False
+    weighs_classes: bool = False
 
     @property
     def selection_name(self) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
+
 from probeline.evaluate.heads.method import (
     Candidate,
     Candidates,
@@ -51,6 +53,7 @@ class MinibatchMethod(HeadMethod[Trained]):
     """
 
     is_seeded = True
+    weighs_classes = True
     axes: ClassVar[Mapping[str, Axis]]
     option_name: ClassVar[str]
 
@@ -70,7 +73,9 @@ class MinibatchMethod(HeadMethod[Trained]):
         shared = self.grid(settings).fixed()
         training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
         validation = fold.X_heldout, fold.y_heldout
-        settings_of_heads = [{**candidate, **shared, "seed": settings.seed} for candidate in candidates.values]
+        weights = settings.row_weights(fold.y)
+        own = {"seed": settings.seed, "row_weights": None if weights is None else weights.astype(np.float32)}
+        settings_of_heads = [{**candidate, **shared, **own} for candidate in candidates.values]
         training["validation"] = validation
         return settings.device.run(self.train, fold, settings.classes, settings_of_heads, training)
 

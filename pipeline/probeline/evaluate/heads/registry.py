@@ -34,7 +34,7 @@ def register_head(method: HeadMethod[Any]) -> None:
     """
     if method.name in _METHODS:
         raise ValueError(f"there is a head method {method.name!r} already")
-    register_method(method.name, verb=method.verb, is_seeded=method.is_seeded)
+    register_method(method.name, verb=method.verb, is_seeded=method.is_seeded, weighs_classes=method.weighs_classes)
     _METHODS[method.name] = method
 
 

@@ -19,19 +19,28 @@ from probeline.types import DROPPED, IntArray
 class CrossEntropy:
     """The cross-entropy of the labels.
 
-    While the net trains, the share `smoothing`, in [0, 1), of the target is spread over all classes.
+    While the net trains, the share `smoothing`, in [0, 1), of the target is spread over all classes, and each image's
+    loss is multiplied by the weight of its class.
     """
 
     smoothing: float
     metric: str = field(default=TOP1, kw_only=True)
     """What selects the epoch; other than top-1 it is ``val_score`` in the history."""
 
+    class_weights: tuple[float, ...] | None = field(default=None, kw_only=True)
+    """[K] Their mean over the train images is 1; None if all are."""
+
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Return the mean loss of train images, and how many of them are classified correctly; both without axes.
 
         Output float32 [n, K] and labels int64 [n] are on one device; rows int64 [n] are of the train part.
         """
-        loss = functional.cross_entropy(output, labels, label_smoothing=self.smoothing)
+        if self.class_weights is None:
+            loss = functional.cross_entropy(output, labels, label_smoothing=self.smoothing)
+        else:
+            each = functional.cross_entropy(output, labels, label_smoothing=self.smoothing, reduction="none")
+            # By the number of images, not by the sum of their weights: a batch in parts has the loss of the whole.
+            loss = (each * torch.tensor(self.class_weights, device=labels.device)[labels]).mean()
         return loss, (output.detach().argmax(1) == labels).sum()
 
     def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002

@@ -16,6 +16,9 @@ class FitOptions:
     seed: int = option(0, "first seed of what is random in fitting", metavar="S", within=(0, MOST))
     seeds: int = option(1, "number of seeds, counted up from the first", metavar="N", within=(1, MOST))
     metric: str = option(TOP1, "what validation selects by", metavar="|".join(METRICS), choices=METRICS)
+    class_weights: tuple[str, ...] = option(
+        (), "how much classes count in fitting: balanced, or CLASS=W ...; others count 1", metavar="balanced|CLASS=W"
+    )
 
 
 @dataclass(frozen=True)

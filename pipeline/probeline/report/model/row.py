@@ -75,8 +75,8 @@ class Row:
     diverged: int
     """Candidates that were excluded since their training diverged; the most of any seed."""
     headroom: Difference | None = None
-    """On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of train
-    and val rows, at the penultimate tap and without views."""
+    """On fine-tune rows: to the exact probe of the same backbone, weights, image size, class weights, test images and
+    numbers of train and val rows, at the penultimate tap and without views."""
     reference: bool = False
     """Whether the other rows are compared with this one: of all exact probes, whatever their tap and views, the one
     that is best on validation, so that the test set is not used for the choice."""

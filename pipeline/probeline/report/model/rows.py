@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from probeline.evaluate.fit_options import shared_options
 from probeline.format import option, value_in_words
 from probeline.heads.temperature import LIMITS
 from probeline.identity import canonical
@@ -21,7 +22,7 @@ from probeline.report.model.row import Block, Row
 from probeline.report.model.two_classes import positive_class, two_classes
 from probeline.results.ranking import group_rows, selection_metric, table_order, validation_score
 from probeline.results.score import Score
-from probeline.results.score_words import second_task
+from probeline.results.score_words import class_weights_in_words, second_task
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:
@@ -150,13 +151,20 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
 
     def conditions(j: int) -> tuple[object, ...]:
         row = rows[j]
-        return row.backbone, row.weights, row.image_size, row.n_train, row.n_val, firsts[j].splits
+        weights = canonical(row.options.get("class_weights"))
+        return row.backbone, row.weights, row.image_size, row.n_train, row.n_val, firsts[j].splits, weights
 
     if rows[i].method != Method.FINETUNE:
         return None
     plain = [j for j, row in enumerate(rows) if row.method == Method.PROBE and row.tap == PENULTIMATE and not row.views]
     same_net = [j for j in plain if conditions(j) == conditions(i)]
-    return min(same_net, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
+    metric = rows[i].options.get("select_by")
+
+    def distance(j: int) -> tuple[object, ...]:
+        row = rows[j]
+        return row.precision != rows[i].precision, row.precision, row.options.get("select_by") != metric
+
+    return min(same_net, key=distance, default=None)
 
 
 def _net_of(row: Row, nets: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:
@@ -195,18 +203,34 @@ def _variant(i: int, rows: Sequence[Row]) -> str:
         for name in ("n_train", "n_val", "n_test")
         if len({getattr(other, name) for other in runs}) > 1
     ]
-    options = sorted({canonical(dict(other.options)) for other in runs})
+    fitted = [_fit_in_words(other) for other in runs]
+    parts += [_fit_in_words(row)[0]]
+    parts += [_fit_in_words(row)[1]] if len({metric for _, metric in fitted}) > 1 else []
+    options = sorted({canonical(_unnamed_options(other, runs)) for other in runs})
     if len(options) > 1:
-        parts.append(f"run {_letters(options.index(canonical(dict(row.options))))}")
-    return ", ".join(parts)
+        parts.append(f"run {_letters(options.index(canonical(_unnamed_options(row, runs))))}")
+    return ", ".join(filter(None, parts))
+
+
+def _fit_in_words(row: Row) -> tuple[str, str]:
+    """Return class weights and metric of a row as its name has them; no class weights are empty."""
+    return class_weights_in_words(row.options), f"by {row.options.get('select_by', 'top-1')}"
+
+
+def _unnamed_options(row: Row, runs: Sequence[Row]) -> dict[str, Any]:
+    """Return the options that a row's name does not tell: all but metric and weights, if their words are unique."""
+    fitted = shared_options(row.options)
+    alike = [other for other in runs if _fit_in_words(other) == _fit_in_words(row)]
+    is_named = all(shared_options(other.options) == fitted for other in alike)
+    return {name: value for name, value in row.options.items() if not (is_named and name in fitted)}
 
 
 def _differing_options(i: int, rows: Sequence[Row]) -> str:
-    """Return the options in which other runs of row `i` differ from it, with all digits."""
+    """Return the options in which other runs of row `i` differ from it and that its name does not tell, all digits."""
     runs = _runs(i, rows)
     return ", ".join(
         option(name, value, exactly=True)
-        for name, value in rows[i].options.items()
+        for name, value in _unnamed_options(rows[i], runs).items()
         if any(other.options.get(name) != value for other in runs)
     )
 

@@ -10,6 +10,7 @@ from probeline.metrics.intervals import wilson
 from probeline.names import PENULTIMATE, Method
 from probeline.results.curve import Curve, CurvePoint
 from probeline.results.methods import method_info
+from probeline.results.score_words import class_weights_in_words
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
             if (name, getattr(curve, name)) != ("weights", "none")
             and any(getattr(other, name) != getattr(curve, name) for other in others)
         ]
+        if weights := class_weights_in_words(curve.options):
+            parts.append(weights)
+        if any(other.options.get("select_by") != curve.options.get("select_by") for other in others):
+            parts.append(f"by {curve.options.get('select_by', 'top-1')}")
         net = curve.backbone if curve.tap == PENULTIMATE else f"{curve.backbone} at {curve.tap}"
         curve_names.append(", ".join([net, *parts]))
     return curve_names

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from probeline.data.pixels.decode import decode_bytes
 from probeline.errors import BadData
+from probeline.evaluate.fit_options import fit_options, shared_options
 from probeline.files.reading import IMAGE, read_bytes
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import Method
@@ -211,7 +212,10 @@ def _load(
 
 
 def _is_as_requested(session: Session, curve: Curve) -> bool:
-    """Return whether a curve has the requested steps and draws, and if it is of a training, the requested options."""
+    """Return whether a curve has the requested steps and draws, and is selected and weighted as requested.
+
+    If it is of a training, it has the requested options too.
+    """
     points = {(point.kind, point.amount) for point in curve.points}
 
     def is_of(settings: Settings) -> bool:
@@ -220,6 +224,7 @@ def _is_as_requested(session: Session, curve: Curve) -> bool:
         return (
             curve.draws == settings.curve.draws
             and points == steps
+            and shared_options(curve.options) == fit_options(settings, curve.class_names)
             and is_trained_as_requested(settings, settings.curve.curve_strategies, curve)
         )
 

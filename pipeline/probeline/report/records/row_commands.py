@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from probeline.evaluate.fit_options import fit_options, shared_options
 from probeline.finetuning.requests import training_options
 from probeline.images import Decoding
 from probeline.names import (
@@ -27,6 +28,7 @@ from probeline.names import (
     method_of,
     split_tap,
 )
+from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
 from probeline.options.settings import OPTIONS, Settings, Step
@@ -71,6 +73,7 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
         **_input(known, score),
         "precision": score.precision,
         "metric": score.options.get("select_by", TOP1),
+        "class_weights": class_weight_words(score.options),
         "alpha": Decoding.of(score.options).background,
         "grey_range": Decoding.of(score.options).grey_range,
         "taps": (PENULTIMATE,) if method.trains else (score.tap,),
@@ -278,8 +281,9 @@ def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
 
 
 def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
-    """Return whether a row is selected by the requested metric, and of the requested grid if minibatches train it."""
-    if score.options.get("select_by", TOP1) != settings.fitting.metric:
+    """Return whether a row is selected and weighted as requested, and of the requested grid if minibatches train it."""
+    requested_fit = fit_options(settings, score.class_names, weighs_classes=method_info(score.method).weighs_classes)
+    if shared_options(score.options) != requested_fit:
         return False
     axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
     if ESTIMATOR.fullmatch(score.method):

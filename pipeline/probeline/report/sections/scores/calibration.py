@@ -89,6 +89,11 @@ def calibration_notes(rows: Sequence[Row]) -> list[str]:
             f"Without temperature scaling, the scores of {listing(others)} are no log-probabilities: numbers at 1 mean "
             "little there."
         )
+    if any("class_weights" in row.options for row in rows):
+        notes.append(
+            "Probabilities of rows with class weights are those of a world with other class frequencies: too high for "
+            "classes that weigh more. One temperature cannot undo that; take probabilities from rows without weights."
+        )
     if any(row.method == Method.PROBE_REFIT for row in rows):
         notes.append("The refit has the temperature of the probe before it, since it was fitted on val too.")
     if any(row.optimism is not None for row in rows):

@@ -164,6 +164,7 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         if "teacher" in row.options
     ]
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
+    notes += _weight_notes(rows)
     classes = rows[0].per_class
     untested = f" without {n} of {len(classes)} that have no test image" if (n := classes.count(None)) else ""
     macro = f" Macro, or balanced accuracy, is the mean accuracy of the classes{untested}." if uneven(rows) else ""
@@ -198,5 +199,22 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         tap = " at the penultimate tap, without views," if any(row.where for row in rows) else ""
         notes.append(
             f"Headroom is fine-tune minus exact probe{tap} on the same test images, fitted on the same train rows."
+        )
+    return notes
+
+
+def _weight_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what class weights mean for the rows that have some."""
+    weighted = [row for row in rows if "class_weights" in row.options]
+    if not weighted:
+        return []
+    notes = [
+        "With class weights, a train image counts in fitting as much as its class weighs; balanced classes count the "
+        "same in total. Validation and test count every image once."
+    ]
+    if any("select_by" not in row.options for row in weighted):
+        notes.append(
+            "Weighted rows that top-1 selected were selected by what they were not fitted for: --metric macro selects "
+            "by the mean accuracy of the classes."
         )
     return notes

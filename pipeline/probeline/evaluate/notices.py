@@ -1,10 +1,11 @@
-"""What is said at the end of a stage if its best row is never right on a class."""
+"""What a stage says of its fits: whom class weights do not concern, and classes that the best row never finds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
 
+from probeline.format import listing
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
@@ -22,3 +23,10 @@ def say_missed_classes(session: Session, verb: str, scores: Sequence[Score]) -> 
         f"{verb}: best on validation is {row}, which is never right on {missed}; the mean accuracy of the classes "
         f"(macro) is {macro:.4f}"
     )
+
+
+def say_unweighted(session: Session, verb: str, methods: Sequence[str]) -> None:
+    """Say once which methods of a stage class weights do not concern; nothing without weights."""
+    if session.settings.fitting.class_weights and methods:
+        names = listing([method_info(name).short for name in methods])
+        session.note_once(f"{verb}: class weights do not concern {names}: fitted as without them")
