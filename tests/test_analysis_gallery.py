@@ -135,7 +135,8 @@ def test_what_most_rows_have_wrong_comes_first(finished: Path) -> None:
     found, rows = gallery_of(session), rank_by_validation(scores_of(session))
     assert [judge.key for judge in found.rows] == [row[0].key for row in rows]
     assert {judge.method for judge in found.rows} == {
-        *("probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid")
+        *("probe", "probe-refit", "probe-sgd", "logistic", "ridge"),
+        *("knn", "knn-weighted", "centroid", "centroid-shrunken"),
     }
     assert found.rows[found.probe].key == probe_of(session).key
     part, test, names = session.dataset.parts["all"], session.splits.test.rows, session.dataset.class_names

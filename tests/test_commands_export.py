@@ -28,10 +28,10 @@ from probeline.errors import BadArtifact, BadCache, BadOption, Diverged, Mismatc
 from probeline.evaluate.features import CachedFeatures
 from probeline.export.artifact.record import Artifact
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
-from probeline.export.modules import Votes, head_of
+from probeline.export.modules import Votes, WeightedVotes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.export.proof import check_predictions, decided_images, undecided
-from probeline.heads.neighbours import knn
+from probeline.heads.neighbours import knn, weighted_knn
 from probeline.identity import seal, unseal
 from probeline.images import ImageFiles, PixelArray
 from probeline.metrics.scores import nll
@@ -141,7 +141,8 @@ def votes_record(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> A
     return read_record(out)
 
 
-METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge", "centroid", "knn"]
+METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge"]
+METHODS += ["centroid", "centroid-shrunken", "knn", "knn-weighted"]
 TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAININGS]
 
 
@@ -163,9 +164,8 @@ def test_the_folder_answers_as_the_score(method: str, world: Settings, tmp_path:
     assert record.neighbours is not None
     assert record.neighbours.rows == score.n_train
     head = tensors_of((tmp_path / "out" / HEAD).read_bytes())
-    assert len(head["labels" if method == "knn" else "bias"]) == (
-        score.n_train if method == "knn" else len(score.class_names)
-    )
+    votes = method.startswith("knn")
+    assert len(head["labels" if votes else "bias"]) == (score.n_train if votes else len(score.class_names))
     assert ("mean" in head) is (method not in TRAINED)
     weights = tensors_of((tmp_path / "out" / WEIGHTS).read_bytes())
     assert not [name for name in weights if name.startswith("classifier.1")], "the net's own head is left out"
@@ -246,6 +246,51 @@ def test_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
 def votes_of(rows: torch.Tensor, labels: list[int], k: int) -> Votes:
     facts = {"mean": torch.zeros(2), "std": torch.ones(2), "rows": rows, "labels": torch.tensor(labels)}
     return Votes({**facts, "k": torch.tensor([k])}, 3)
+
+
+def test_weighted_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
+    score = scored(world, "knn-weighted")
+    exported(world, tmp_path / "out", method="knn-weighted")
+    head, task = (
+        probeline.load(tmp_path / "out", "cpu").head,
+        CachedFeatures(Session(world), Session(world).backbone(NET)[0]),
+    )
+    assert isinstance(head, WeightedVotes)
+    splits = Session(world).splits
+    train, test = task.load_raw(splits.train), task.load_raw(splits.test)
+    k, labels = score.chosen["k"], Session(world).dataset.parts[splits.train.part].labels[splits.train.rows]
+    wanted = weighted_knn(train, labels, test, [k], classes=3)[k]  # of features that nothing has scaled
+    assert score.predictions == tuple(wanted.argmax(1).tolist())
+    free = undecided(head, test)
+    assert free is not None
+    assert not free.all()
+    got = head(torch.from_numpy(np.array(test))).numpy()
+    # Cosines differ by 1e-7 or so, which exp(. / 0.07) makes 14 times as much.
+    np.testing.assert_allclose(got[~free], wanted[~free], atol=1e-4)
+    assert head(torch.full((1, test.shape[1]), float("nan"))).isnan().all()
+    card = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
+    assert "which vote, and the temperature of their votes" in card
+    assert "since they vote: whoever has it has them" in card
+
+
+def test_votes_that_weigh_nearly_the_same_are_undecided() -> None:
+    facts = {"mean": torch.zeros(2), "std": torch.ones(2), "rows": at(0.0, 1.0), "labels": torch.tensor([0, 1])}
+    votes = WeightedVotes({**facts, "k": torch.tensor([2]), "temperature": torch.tensor([0.07])}, 2)
+    angles = at(0.5, 0.5 + 1e-5, 0.6)
+    assert votes.undecided(angles, 1e-5).tolist() == [True, True, False]
+    assert votes(angles).argmax(1).tolist()[1:] == [1, 1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_of_votes_is_positive(temperature: float, votes_record: Artifact) -> None:
+    dim, three = votes_record.net.features, len(votes_record.classes)
+    facts = {"mean": torch.zeros(dim), "std": torch.ones(dim), "rows": torch.ones(4, dim), "k": torch.tensor([1])}
+    tensors = {**facts, "labels": torch.tensor([0, 1, 2, 0]) % three, "temperature": torch.tensor([0.07])}
+    assert isinstance(head_of(tensors, votes_record), WeightedVotes)
+    with pytest.raises(ValueError, match="votes of the temperature"):
+        head_of({**tensors, "temperature": torch.tensor([temperature])}, votes_record)
+    with pytest.raises(ValueError, match="votes of rows of"):
+        head_of({**tensors, "temperature": torch.ones(2)}, votes_record)
 
 
 def at(*angles: float) -> torch.Tensor:
@@ -397,7 +442,7 @@ def test_a_class_without_train_images_has_no_centroid(
     def lacking(*_: object, classes: int) -> None:
         raise ValueError(f"rows of 2 of {classes} classes")
 
-    monkeypatch.setattr("probeline.heads.neighbours.centroid_layer", lacking)
+    monkeypatch.setattr("probeline.evaluate.heads.neighbours.centroid_layer", lacking)
     with pytest.raises(
         BadOption, match=r"^centroid cannot be exported \(got rows of 2 of 3 classes\); choose another row$"
     ):

@@ -184,7 +184,10 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, dict[str,
     return session, fit_all(session)
 
 
-METHODS = {"probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid"}
+METHODS = {"probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid"} | {
+    "knn-weighted",
+    "centroid-shrunken",
+}
 
 
 def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Session, dict[str, Score]]) -> None:

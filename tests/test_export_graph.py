@@ -187,12 +187,13 @@ def test_the_graph_of_a_trained_net(tmp_path: Path) -> None:
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
 
 
-def test_graphs_of_votes_and_of_inner_taps(shipped: tuple[Settings, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["knn", "knn-weighted"])
+def test_graphs_of_votes_and_of_inner_taps(method: str, shipped: tuple[Settings, Path], tmp_path: Path) -> None:
     """Inner taps are read by hooks."""
     config = shipped[0].changed(taps=("features.9+penultimate" if shipped[0].nets.backbones == (CNN,) else "last-2",))
     extract.run(Session(config))
     baselines.run(Session(config))
-    export.run(Session(config.changed(method="knn", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    export.run(Session(config.changed(method=method, out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
     predictor = probeline.load(tmp_path / "out", "cpu")
     _, crops, _ = by_the_pipeline(config)
     outputs = predictor.outputs(crops)

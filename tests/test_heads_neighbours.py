@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.neighbors import NearestCentroid
+from scipy.special import softmax
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from probeline.heads.neighbours import centroid_layer, knn, nearest, nearest_centroid
+from probeline.heads.neighbours import centroid_layer, knn, nearest, nearest_centroid, weighted_knn
 
 
 def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -38,6 +39,56 @@ def test_the_softmax_of_the_logits_is_the_share_of_votes() -> None:
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     # Smoothing moves each of ten votes by at most six thousandths of a vote.
     assert np.abs(chances * 10 - np.round(chances * 10)).max() < 0.01
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 20, 90])
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_weighted_votes_are_scikit_learns(k: int, temperature: float) -> None:
+    X, y, held = sample()
+
+    def weights(distances: np.ndarray) -> np.ndarray:
+        return np.exp((1 - distances) / temperature)
+
+    model = KNeighborsClassifier(k, weights=weights, metric="cosine").fit(X, y)
+    logits = weighted_knn(X, y, held, [1, k, 30], classes=4, temperature=temperature)[k]
+    assert logits.dtype == np.float32
+    # Smoothing adds a thousandth of a vote of k to each class.
+    np.testing.assert_allclose(np.exp(logits), model.predict_proba(held) + 1e-3 / k, atol=1e-5)
+    chances = np.sort(softmax(logits, axis=1), axis=1)
+    clear = chances[:, -1] - chances[:, -2] > 1e-4
+    assert clear.mean() > 0.8
+    np.testing.assert_array_equal(logits.argmax(1)[clear], model.predict(held)[clear])
+
+
+def test_weighted_votes_by_dinos_own_steps() -> None:
+    """As its evaluation does: similarities of unit rows, the k largest, exp(similarity / 0.07), summed by class."""
+    X, y, held = sample(3)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (X, held)]
+    similarity = unit[1].astype(np.float64) @ unit[0].T
+    for k in (10, 20):
+        nearest_rows = np.argsort(-similarity, axis=1)[:, :k]
+        weights = np.exp(np.take_along_axis(similarity, nearest_rows, axis=1) / 0.07)
+        votes = np.stack([np.where(y[nearest_rows] == label, weights, 0).sum(1) for label in range(4)], axis=1)
+        found = weighted_knn(X, y, held, [10, 20], classes=4)[k]
+        np.testing.assert_array_equal(found.argmax(1), votes.argmax(1))
+        plain = knn(X, y, held, [k], classes=4)[k]
+        assert (plain.argmax(1) != votes.argmax(1)).any(), "weights matter"
+
+
+def test_neighbours_that_are_equally_near_count_alike_and_nothing_overflows() -> None:
+    X = np.tile(np.array([[1, 0]], np.float32), (6, 1))
+    y = np.array([0, 1, 1, 2, 2, 2])
+    held = np.array([[3, 0], [-1, 0]], np.float32)
+    for temperature in (1e-4, 0.07, 1e6):
+        logits = weighted_knn(X, y, held, [6], classes=3, temperature=temperature)[6]
+        np.testing.assert_allclose(np.exp(logits), np.tile([[1, 2, 3]], (2, 1)) / 6 + 1e-3 / 6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [{"ks": []}, {"ks": [91]}, {"ks": [0]}, {"temperature": 0.0}, {"temperature": np.nan}])
+def test_weighted_votes_that_cannot_be_are_refused(bad: dict[str, object]) -> None:
+    X, y, held = sample()
+    with pytest.raises(ValueError, match=r"k must lie in|a temperature is positive"):
+        weighted_knn(X, y, held, **{"ks": [3], "classes": 4, **bad})  # type: ignore[arg-type]
 
 
 def test_centroids_are_scikit_learns() -> None:

@@ -204,7 +204,9 @@ def test_relative_paths_are_those_of_the_command_line(
     assert capsys.readouterr().err == ""
     report = json.loads((tmp_path / "reports" / "folder--flowers" / "report.json").read_text(encoding="utf-8"))
     assert {row["weights"] for row in report["rows"]} == {"own.pth", "none"}
-    assert {row["method"] for row in report["rows"]} == {"ridge", "logistic", "knn", "centroid"}
+    assert {row["method"] for row in report["rows"]} == {
+        *("ridge", "logistic", "knn", "knn-weighted", "centroid", "centroid-shrunken")
+    }
     assert report["published"]["recipe"] == "recipes/my.toml"
     assert [line["ours"]["backbone"] for line in report["published"]["lines"]] == ["squeezenet1_1"] * 2
 

@@ -56,8 +56,8 @@ def probe(
         Rows of one group are never separated.
     method : str or estimator
         ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
-        ``knn``, ``centroid``, or one that another package adds; or a scikit-learn classifier, which is cloned and
-        fitted on standardised features.
+        ``knn``, ``knn-weighted``, ``centroid``, ``centroid-shrunken``, or one that another package adds; or a
+        scikit-learn classifier, which is cloned and fitted on standardised features.
     params : mapping of str to sequence, optional
         The values of each parameter of a classifier that are tried; the best on validation is kept.
     seed : int

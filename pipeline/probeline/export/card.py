@@ -89,6 +89,8 @@ def _files(artifact: Artifact) -> list[str]:
         inside = "the last layer of the net"
     elif artifact.row.method == Method.KNN:
         inside = "the standardised features and the classes of all train rows, which vote, and their scaler"
+    elif artifact.row.method == Method.KNN_WEIGHTED:
+        inside = "the features and the classes of all train rows, which vote, and the temperature of their votes"
     lines = [
         f"`{RECORD}`: classes, temperature, preprocessing and the numbers above, with the sha256 of every file; sealed",
         f"`{WEIGHTS}`: the net's tensors, by the names that the net itself has for them",
@@ -127,7 +129,7 @@ def _limits(artifact: Artifact) -> list[str]:
         )
     else:
         lines.append("It holds no train images, so it cannot flag images that are unlike anything in training.")
-    if measured.method == Method.KNN:
+    if measured.method in (Method.KNN, Method.KNN_WEIGHTED):
         lines.append("The features of every train image are in this folder, since they vote: whoever has it has them.")
     if artifact.temperature in LIMITS:
         lines.append("Its temperature is at the edge of the range that was searched.")

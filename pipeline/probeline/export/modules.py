@@ -234,6 +234,41 @@ class Votes(nn.Module):
         return low < torch.where(selected, labels, -1).amax(1)
 
 
+class WeightedVotes(Votes):
+    """The same with weights exp(cosine / temperature), as :func:`probeline.heads.neighbours.weighted_knn`.
+
+    There is another tensor, ``temperature`` float32 [1].
+    """
+
+    temperature: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], classes: int) -> None:
+        super().__init__(tensors, classes)
+        self.register_buffer("temperature", tensors["temperature"])
+
+    def forward(self, features: Tensor) -> Tensor:
+        cosines, norm = self._cosines(features)
+        return (self._shares(cosines) + SMOOTHING / self._k).log() + (norm - norm)
+
+    def undecided(self, features: Tensor, slack: float) -> Tensor:
+        """Return for which features float32 [N, D] rounding decides which neighbours vote or who wins: bool [N].
+
+        Also the two largest shares of votes differ by no more than weights do if cosines differ by `slack`.
+        """
+        cosines, _ = self._cosines(features)
+        shares = self._shares(cosines).topk(2, dim=1).values
+        factor = torch.exp(2 * slack / self.temperature)
+        return super().undecided(features, slack) | (shares[:, 0] <= factor * shares[:, 1])
+
+    def _shares(self, cosines: Tensor) -> Tensor:
+        """Return each class's share of the weighted votes, float32 [N, K]."""
+        nearest = cosines.topk(self._k, dim=1)
+        weights = ((nearest.values - nearest.values[:, :1]) / self.temperature).exp()
+        none = cosines.new_zeros((cosines.shape[0], self._classes))
+        votes = none.scatter_add(1, self.labels[nearest.indices], weights)
+        return votes / weights.sum(1, keepdim=True)
+
+
 def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
     """Return the head of an artifact's tensors: a `Head`, `Votes`, or the last layer of a net with its own head.
 
@@ -257,12 +292,18 @@ def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
         return layer
     if "rows" in tensors:
         n = tensors["rows"].numel() // dim
-        if not n or shapes != {"mean": (dim,), "std": (dim,), "rows": (n, dim), "labels": (n,), "k": (1,)}:
+        expected: dict[str, tuple[int, ...]] = {"mean": (dim,), "std": (dim,), "rows": (n, dim)}
+        expected |= {"labels": (n,), "k": (1,), **({"temperature": (1,)} if "temperature" in shapes else {})}
+        if not n or shapes != expected:
             raise ValueError(f"votes of rows of {dim} features, not {shapes}")
         low, high = (int(end) for end in tensors["labels"].aminmax())
         if not 0 <= low <= high < classes or not 1 <= int(tensors["k"]) <= n or (tensors["std"] <= 0).any():
             raise ValueError(f"{int(tensors['k'])} votes of {n} rows of classes {low} to {high}")
-        return Votes(tensors, classes)
+        if "temperature" not in tensors:
+            return Votes(tensors, classes)
+        if not float(tensors["temperature"]) > 0:
+            raise ValueError(f"votes of the temperature {float(tensors['temperature'])}")
+        return WeightedVotes(tensors, classes)
     hidden = shapes.get("hidden_weight", (dim,))[0]
     expected = {"mean": (dim,), "std": (dim,), "weight": (classes, hidden), "bias": (classes,)}
     if artifact.activation is not None:

@@ -1,4 +1,4 @@
-"""k nearest neighbours and nearest class means."""
+"""k nearest neighbours, whose votes count alike or by their similarity, and nearest class means."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from probeline.types import DoubleArray, FloatArray, IntArray
 
 SMOOTHING = 1e-3
 """Votes added to each class before the logarithm; half of what breaks a tie."""
+
+TEMPERATURE = 0.07
+"""Of weighted votes."""
 
 MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
@@ -78,13 +81,60 @@ def knn(X: FloatArray, y: IntArray, X_heldout: FloatArray, ks: Sequence[int], *,
     return {k: logits[k] for k in ks}
 
 
+def weighted_knn(
+    X: FloatArray,
+    y: IntArray,
+    X_heldout: FloatArray,
+    ks: Sequence[int],
+    *,
+    classes: int,
+    temperature: float = TEMPERATURE,
+) -> dict[int, FloatArray]:
+    """Return for each k the logits float32 [m, K] of weighted votes among the k nearest rows, all from one search.
+
+    A neighbour's vote has the weight exp(cosine / temperature). The logits are the logarithms of the smoothed shares of
+    votes, as those of :func:`knn`, which they equal for neighbours that are equally near.
+
+    References
+    ----------
+    Wu, Xiong, Yu and Lin 2018, "Unsupervised feature learning via non-parametric instance discrimination", CVPR,
+    section 3.4; Caron et al. 2021, "Emerging properties in self-supervised vision transformers" (DINO), ICCV,
+    section 4.1, whose features are not standardised.
+    """
+    check_labelled(X, y, classes)
+    if not ks or not all(1 <= k <= len(y) for k in ks):
+        raise ValueError(f"each k must lie in [1, {len(y)}], and there must be one: {list(ks)}")
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"a temperature is positive, not {temperature}")
+    indices, cosines = nearest(X, X_heldout, max(ks))
+    neighbours = y[indices]
+    # Relative to the nearest one, so that no temperature overflows.
+    weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / temperature)
+    rows = np.arange(len(X_heldout))
+    votes, total = np.zeros((len(X_heldout), classes)), np.zeros((len(X_heldout), 1))
+    logits = {}
+    for k in range(1, max(ks) + 1):
+        votes[rows, neighbours[:, k - 1]] += weights[:, k - 1]
+        total[:, 0] += weights[:, k - 1]
+        if k in ks:
+            logits[k] = np.log(votes / total + SMOOTHING / k).astype(np.float32)
+    return {k: logits[k] for k in ks}
+
+
 def nearest_centroid(X: FloatArray, y: IntArray, X_heldout: FloatArray, *, classes: int) -> FloatArray:
     """Return minus half the squared Euclidean distances float32 [m, K] to each class's mean row.
 
     The column of a class without rows is the lowest finite float32.
     """
-    present, centroids = _centroids(X, y, classes)
-    check_features(X_heldout, columns=X.shape[1])
+    return distance_logits(*class_means(X, y, classes), X_heldout, classes=classes)
+
+
+def distance_logits(present: IntArray, centroids: DoubleArray, X_heldout: FloatArray, *, classes: int) -> FloatArray:
+    """Return minus half the squared Euclidean distances float32 [m, K] to the centroids float64 [P, D] of some classes.
+
+    The column of a class that is not `present`, int64 [P], is the lowest finite float32.
+    """
+    check_features(X_heldout, columns=centroids.shape[1])
     from sklearn.metrics import euclidean_distances
 
     logits = np.full((len(X_heldout), classes), np.finfo(np.float32).min, np.float32)
@@ -93,19 +143,24 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_heldout: FloatArray, *, class
 
 
 def centroid_layer(X: FloatArray, y: IntArray, *, classes: int) -> tuple[FloatArray, FloatArray]:
-    """Return weight float32 [K, D] and bias float32 [K] of the linear layer that decides as :func:`nearest_centroid`.
+    """Return weight float32 [K, D] and bias float32 [K] of the layer that decides as :func:`nearest_centroid`."""
+    return layer_of_centroids(*class_means(X, y, classes), classes=classes)
+
+
+def layer_of_centroids(present: IntArray, centroids: DoubleArray, *, classes: int) -> tuple[FloatArray, FloatArray]:
+    """Return weight float32 [K, D] and bias float32 [K] of the linear layer that decides by the nearest centroid.
 
     Of a row x and a mean c, -|x - c|^2 / 2 is x c - |c|^2 / 2 but for -|x|^2 / 2, which all classes share. The mean of
     these over the classes is subtracted as well, to keep the numbers small. A class without rows is a ValueError.
     """
-    present, centroids = _centroids(X, y, classes)
     if len(present) < classes:
         raise ValueError(f"rows of {len(present)} of {classes} classes")
     bias = -0.5 * (centroids**2).sum(1)
     return (centroids - centroids.mean(0)).astype(np.float32), (bias - bias.mean()).astype(np.float32)
 
 
-def _centroids(X: FloatArray, y: IntArray, classes: int) -> tuple[IntArray, DoubleArray]:
+def class_means(X: FloatArray, y: IntArray, classes: int) -> tuple[IntArray, DoubleArray]:
+    """Return the classes int64 [P] that have rows, and the mean row of each, float64 [P, D]."""
     check_labelled(X, y, classes)
     present = np.unique(y)
     return present, np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])

@@ -54,3 +54,17 @@ def apply(scaler: Scaler, X: FloatArray) -> FloatArray:
     scaled = np.subtract(X, scaler.mean, dtype=np.float32)
     scaled /= scaler.std
     return scaled
+
+
+def unscaled(scaler: Scaler, X: FloatArray) -> FloatArray:
+    """Return rows float32 [N, D] as they were before :func:`apply`, but for rounding, as a new array."""
+    check_features(X, columns=scaler.mean.shape[0])
+    rows = np.multiply(X, scaler.std, dtype=np.float32)
+    rows += scaler.mean
+    return rows
+
+
+def unit_rows(X: FloatArray) -> FloatArray:
+    """Return rows float32 [N, D] divided by their lengths; a row of zeros stays one."""
+    rows: FloatArray = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    return rows

@@ -43,7 +43,18 @@ METHODS = (
     MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
     MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
     MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00", weighs_classes=False),
+    MethodInfo(
+        "knn-weighted", "k-NN, weighted by similarity", "k-NN (weighted)", "baselines", "#CCB05C", weighs_classes=False
+    ),
     MethodInfo("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C", weighs_classes=False),
+    MethodInfo(
+        "centroid-shrunken",
+        "nearest shrunken centroid",
+        "shrunken centroid",
+        "baselines",
+        "#695380",
+        weighs_classes=False,
+    ),
     MethodInfo("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
     MethodInfo("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
     MethodInfo("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),

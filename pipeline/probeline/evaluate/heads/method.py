@@ -185,7 +185,8 @@ class ExportedHead:
     tensors : mapping of str to array
         ``mean`` and ``std`` float32 [D] of the rows it was fitted on, ``weight`` float32 [K, D or W] and ``bias`` [K];
         with a hidden layer of W units also ``hidden_weight`` [W, D] and ``hidden_bias`` [W]. For k-NN, in place of
-        layers: ``rows`` float32 [n, D] of unit length, their ``labels`` int64 [n] and ``k`` int64 [1].
+        layers: ``rows`` float32 [n, D] of unit length, their ``labels`` int64 [n] and ``k`` int64 [1]; if its votes
+        are weighted also their ``temperature`` float32 [1].
     activation : str or None
         Of the hidden layer.
     """

@@ -10,15 +10,15 @@ from probeline.evaluate.heads.estimators import requested_estimator
 from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT, RIDGE
 from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
-from probeline.evaluate.heads.neighbours import CENTROID, KNN
+from probeline.evaluate.heads.neighbours import CENTROID, CENTROID_SHRUNKEN, KNN, KNN_WEIGHTED
 from probeline.names import ESTIMATOR
 from probeline.options.groups.fitting import HeadOptions
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
-_METHODS: dict[str, HeadMethod[Any]] = {
-    method.name: method for method in (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP, LOGISTIC, RIDGE, KNN, CENTROID)
-}
+_PROBES = (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP)
+_BASELINES = (LOGISTIC, RIDGE, KNN, KNN_WEIGHTED, CENTROID, CENTROID_SHRUNKEN)
+_METHODS: dict[str, HeadMethod[Any]] = {method.name: method for method in (*_PROBES, *_BASELINES)}
 _PLUGINS: Plugins[HeadMethod[Any]] = Plugins(
     "head method", "probeline.evaluate.heads", HEADS_GROUP, ("name", "candidates", "fit", "logits")
 )

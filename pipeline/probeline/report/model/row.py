@@ -15,7 +15,11 @@ from probeline.results.methods import method_info
 from probeline.results.ranking import validation_rank
 from probeline.results.score import Score
 
-NO_PROBABILITIES = {Method.RIDGE.value: "ridge regression", Method.CENTROID.value: "the nearest centroid"}
+NO_PROBABILITIES = {
+    Method.RIDGE.value: "ridge regression",
+    Method.CENTROID.value: "the nearest centroid",
+    Method.CENTROID_SHRUNKEN.value: "the shrunken centroid",
+}
 """Methods whose scores are no log-probabilities without temperature scaling."""
 
 

@@ -83,7 +83,19 @@ TERMS = (
     Term(
         "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)
     ),
+    Term(
+        "shrunken centroid",
+        "The nearest centroid, after each class's mean has moved towards the mean of all images by a threshold: "
+        "columns in which a class does not stand out are dropped (Tibshirani et al., 2002).",
+        _has_method(Method.CENTROID_SHRUNKEN),
+    ),
     Term("k-NN", "A vote of the k nearest train images.", _has_method(Method.KNN)),
+    Term(
+        "k-NN (weighted)",
+        "A vote of the k nearest train images on features that are not standardised, each with the weight "
+        "exp(cosine / 0.07), as DINO is evaluated (Caron et al., 2021).",
+        _has_method(Method.KNN_WEIGHTED),
+    ),
     Term("views", "Augmented copies of train images, fitted on too.", _if_any(lambda row: bool(row.views))),
     Term(
         "tap",
