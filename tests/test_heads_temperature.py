@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from probeline.heads.temperature import LIMITS, fit_temperature
+from probeline.heads.temperature import LIMITS, fit_label_temperatures, fit_temperature
 from probeline.metrics.scores import chances, nll
 
 
@@ -65,3 +65,24 @@ def test_wrong_arrays_are_refused() -> None:
         fit_temperature(np.zeros(3, np.int64), np.zeros((2, 4), np.float32))
     with pytest.raises(ValueError, match="finite"):
         fit_temperature(np.zeros(2, np.int64), np.full((2, 4), np.inf, np.float32))
+
+
+def test_each_label_has_the_temperature_of_two_classes() -> None:
+    rng = np.random.default_rng(3)
+    logits = (3 * rng.standard_normal((4000, 5))).astype(np.float32)
+    Y = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits / [1, 4, 0.5, 1, 1]))).astype(np.float64)
+    Y[rng.random(Y.shape) < 0.2] = np.nan
+    Y[:, 3], Y[:, 4] = np.nan, np.where(logits[:, 4] < 0, 0, np.nan)
+    found = fit_label_temperatures(Y, logits)
+    for label in (0, 1, 2, 4):
+        known = ~np.isnan(Y[:, label])
+        labels, own = Y[known, label].astype(np.int64), logits[known, label]
+        assert found[label] == fit_temperature(labels, np.column_stack([0 * own, own]))
+    # 3,200 entries determine a temperature to 1 / sqrt(3200 p (1 - p) (z / T)^2), 5 % of 4: here within 3 sd.
+    np.testing.assert_allclose(found[:3], [1, 4, 0.5], rtol=0.16)
+    assert found[3] == 1
+    assert 0 < found[4] < 1, "negative and right every time: believed as Laplace would"
+    with pytest.raises(ValueError, match="one shape"):
+        fit_label_temperatures(Y[:, 1:], logits)
+    with pytest.raises(ValueError, match="0, 1 or NaN"):
+        fit_label_temperatures(Y + 1, logits)

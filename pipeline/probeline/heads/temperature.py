@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from probeline.heads.checks import check_labelled
-from probeline.types import AnyFloatArray, IntArray
+from probeline.types import AnyFloatArray, DoubleArray, IntArray
 
 LIMITS = (1e-3, 1e3)
 """The lowest and the highest temperature: one-hot targets need hundredths, squared distances need tens."""
@@ -51,3 +51,23 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     if rising(high) <= 0:
         return LIMITS[0]
     return math.exp(-brentq(rising, low, high, xtol=1e-9))
+
+
+def fit_label_temperatures(Y: AnyFloatArray, logits: AnyFloatArray) -> DoubleArray:
+    """Return a temperature for each label of a multi-label head, float64 [L], by its known entries on validation.
+
+    `Y` are floats [n, L] of 0, 1 and NaN for unknown, and the probability of a label is ``sigmoid(logit /
+    temperature)``. So each is :func:`fit_temperature` of two classes with the logits 0 and z. It is defined for a label
+    whose known entries are all positive or all negative too, and 1 for one without known entries.
+    """
+    if Y.shape != logits.shape or Y.ndim != 2:
+        raise ValueError(f"labels and logits must be [n, L] of one shape, not {list(Y.shape)} and {list(logits.shape)}")
+    if not ((Y == 0) | (Y == 1) | np.isnan(Y)).all():
+        raise ValueError("a label must be 0, 1 or NaN for unknown")
+    temperatures = np.ones(Y.shape[1])
+    for label, (truth, of_label) in enumerate(zip(Y.T, logits.T, strict=True)):
+        known = ~np.isnan(truth)
+        if known.any():
+            two = np.column_stack([np.zeros_like(of_label[known]), of_label[known]])
+            temperatures[label] = fit_temperature(truth[known].astype(np.int64), two)
+    return temperatures
