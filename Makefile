@@ -19,7 +19,7 @@ endif
 # The groups of options, as probeline/options/settings.py has them: a verb is given those that it uses and no others.
 DATA_GROUP     = $(call quoted,DATASET,dataset) $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call option,DATA_SEED,data-seed) \
 	$(call quoted,LABELS,labels) $(call option,COLUMN_NAMES,columns) $(call quoted,IMAGE_FOLDER,images) $(call quoted,GROUP_FILE,groups) \
-	$(call flag,STRICT,strict)
+	$(call option,TASK,task) $(call quoted,SEPARATOR,separator) $(call flag,STRICT,strict)
 NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision) \
 	$(call option,ALPHA,alpha) $(call option,GREY_RANGE,grey-range)
 VIEWS_GROUP    = $(call option,VIEWS,views)
@@ -60,6 +60,7 @@ help:  ## show the targets and their variables
 	@echo
 	@echo '  data         DATASET=digits|cifar10|hymenoptera|folder:PATH DATA= LIMIT= DATA_SEED= LABELS=FILE.csv GROUP_FILE=FILE.csv STRICT=1'
 	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN features:FILE; COLUMN_NAMES="label=class" IMAGE_FOLDER='
+	@echo '               TASK=multi-label|regression SEPARATOR="|"'
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
 	@echo '               ALPHA=white GREY_RANGE=auto'
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='

@@ -20,6 +20,10 @@ TOP1 = "top1"
 METRICS = (TOP1, "macro", "macro-f1")
 """What validation may select by; the first is the default."""
 
+AUTO, SINGLE_LABEL, MULTI_LABEL, REGRESSION = "auto", "single-label", "multi-label", "regression"
+TASKS = (AUTO, SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+"""What the labels of images are; ``auto`` takes them for one class each, and refuses those that look like several."""
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input"]

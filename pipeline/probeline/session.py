@@ -15,14 +15,14 @@ from probeline.cache.reading import read_features
 from probeline.console import Console
 from probeline.data import registry, unreadable
 from probeline.data.annotations import groups
+from probeline.data.annotations.targets import check_task
 from probeline.data.sampling.splits import HeldOut, describe_copies, split
-from probeline.data.source import LoadRequest, Subset
+from probeline.data.source import LoadRequest
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadOption, FoundUnreadable, UnknownName
 from probeline.files.memo import Memo
 from probeline.images import Decoding, View
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
-from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.results.owner import claim_folder
@@ -79,22 +79,20 @@ class Session:
         if self.data is not None:
             return self.data
         options, console = self.settings.data, self.console
-        subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
-        columns = parse_columns(options.columns)
-        request = LoadRequest(
-            options.data, subset, self.memo, console, download, options.images, columns, self.verdicts
-        )
+        download = self.remember and not self.settings.run.dry_run
+        request = LoadRequest.of(options, self.memo, console, self.verdicts, download=download)
         dataset = unreadable.leave_out(registry.load(options.dataset, request), self.verdicts)
         dataset = unreadable.decoded_as(dataset, self.decoding)
         self.memo.save()
         self.verdicts.save()
         whole = options.limit is None
         if options.labels is not None:
-            from probeline.data.annotations import labels
+            from probeline.data.annotations.labels import join_labels
 
-            dataset = labels.relabel(dataset, options.labels, whole=whole, columns=columns)
+            dataset = join_labels(dataset, options.labels, request, whole=whole)
+        check_task(dataset, options.task)
         if options.groups is not None:
-            dataset = groups.group(dataset, options.groups, whole=whole, columns=columns)
+            dataset = groups.group(dataset, options.groups, whole=whole, columns=request.columns)
         if options.strict:
             unreadable.refuse(dataset)
         if self.remember:  # verify loads it both ways, and prints this once

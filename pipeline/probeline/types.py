@@ -114,6 +114,23 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What is predicted of each image, where that is not one class: several labels, or numbers."""
+
+    task: Literal["multi-label", "regression"]
+    names: tuple[str, ...]
+    """[T]"""
+    by_part: Mapping[str, DoubleArray]
+    """For each part float64 [N, T]: 1 for an image that has the label and 0 for one that has not, or the number; NaN
+    where it is unknown. A row without any known value is in no split."""
+
+    def __post_init__(self) -> None:
+        for name, values in self.by_part.items():
+            if values.dtype != np.float64 or values.ndim != 2 or values.shape[1] != len(self.names):
+                raise ValueError(f"targets of {name} must be float64 [N, {len(self.names)}], not {values.dtype}")
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set: its parts, their pixels, and what augmentation may do to them."""
 
@@ -141,11 +158,13 @@ class DataSet:
     """Images that are left out because they cannot be decoded; not those that the user dropped."""
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     """By name, if the data set consists of features from elsewhere; it has no `images` then."""
+    targets: Targets | None = None
+    """Several labels or numbers of each image; there are no classes then, and a part's labels are 0 or `DROPPED`."""
 
     @property
     def has_labels(self) -> bool:
-        """Whether the images have classes; without, features can be extracted, and nothing can be fitted."""
-        return bool(self.class_names)
+        """Whether the images have classes or targets; without, features can be extracted, and nothing can be fitted."""
+        return bool(self.class_names) or self.targets is not None
 
     @property
     def title(self) -> str:
@@ -253,12 +272,16 @@ class FeatureSet:
 def splits_digest(dataset: DataSet, splits: Splits) -> str:
     """Return a sha256 over the rows of every role and fold, with their labels."""
 
+    targets = dataset.targets
+
     def rows(part: str, numbers: IntArray) -> str:
         whole = dataset.parts[part]
-        return digest_lines(f"{whole.sample_ids[i]}\0{whole.content[i]}\0{whole.labels[i]}" for i in numbers)
+        labels = whole.labels if targets is None else [row.tolist() for row in targets.by_part[part]]
+        return digest_lines(f"{whole.sample_ids[i]}\0{whole.content[i]}\0{labels[i]}" for i in numbers)
 
     return digest(
         {
+            **({} if targets is None else {"task": targets.task, "targets": list(targets.names)}),
             "roles": {split.role: rows(split.part, split.rows) for split in (splits.train, splits.val, splits.test)},
             "folds": [rows(splits.train.part, fold) for fold in splits.folds],
             "classes": len(dataset.class_names),

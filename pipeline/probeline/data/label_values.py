@@ -29,7 +29,7 @@ def name_labels(values: Any, n: int, where: object, names: Sequence[str] | None 
     if array.ndim == 2 and _is_one_hot(array):
         array = array.argmax(axis=1)
     if array.ndim != 1:
-        remedy = "give one class per image"
+        remedy = "give one class per image, or use probeline.probe_targets for several labels or numbers"
         raise BadData("labels are not one per image", where=where, expected=[n], got=list(array.shape), remedy=remedy)
     if len(array) != n:
         raise BadData("labels and images differ in number", where=where, expected=n, got=len(array))

@@ -14,6 +14,9 @@ from probeline.data.sampling.stratified import sample
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadOption
 from probeline.files.memo import Memo
+from probeline.names import AUTO
+from probeline.options.checks import parse_columns
+from probeline.options.groups.data import DataOptions
 from probeline.types import DROPPED, DataSet, IntArray
 
 _PURPOSE = 1
@@ -80,6 +83,10 @@ class LoadRequest:
         ``--columns``: the column for a name such as ``label``; an empty one means that there is none.
     verdicts : Verdicts
         Which contents cannot be decoded: a source that has the bytes of an image at hand lets it look at them.
+    task : str
+        What labels are, one of :data:`probeline.names.TASKS`.
+    separator : str or None
+        What separates several labels of one image; None to recognise it.
     """
 
     data: Path
@@ -90,6 +97,26 @@ class LoadRequest:
     images: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts(None))
+    task: str = AUTO
+    separator: str | None = None
+
+    @classmethod
+    def of(
+        cls, options: DataOptions, memo: Memo, console: Console, verdicts: Verdicts, *, download: bool
+    ) -> LoadRequest:
+        """Return the request of a run's options."""
+        return cls(
+            data=options.data,
+            subset=Subset(options.limit, options.data_seed),
+            memo=memo,
+            console=console,
+            download=download,
+            images=options.images,
+            columns=parse_columns(options.columns),
+            verdicts=verdicts,
+            task=options.task,
+            separator=options.separator,
+        )
 
 
 class Source(Protocol):

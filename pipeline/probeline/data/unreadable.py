@@ -41,6 +41,7 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
         return dataset
     left_out: list[UnreadableImage] = []
     parts, images, groups = dict(dataset.parts), dict(dataset.images), dict(dataset.groups)
+    targets = {} if dataset.targets is None else dict(dataset.targets.by_part)
     for name, part in dataset.parts.items():
         bad = [row for row, sha256 in enumerate(part.content) if verdicts.reason(sha256) is not None]
         if not bad:
@@ -54,7 +55,7 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
         if not len(kept):
             raise BadData(f"no image of {name} can be read", where=dataset.name, got=_reasons(of_part))
         lost = np.setdiff1d(part.labels[bad], part.labels[kept])
-        if name == dataset.train and (lost >= 0).any():
+        if name == dataset.train and dataset.class_names and (lost >= 0).any():
             number = int(lost[lost >= 0][0])
             raise BadData(
                 f"class {dataset.class_names[number]!r} has no image that can be read",
@@ -65,9 +66,12 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
         parts[name], images[name] = _take_part(part, kept), select_rows(images[name], kept)
         if name in groups:
             groups[name] = groups[name][kept]
+        if name in targets:
+            targets[name] = targets[name][kept]
     if not left_out:
         return dataset
-    return replace(dataset, parts=parts, images=images, groups=groups, unreadable=tuple(left_out))
+    own = None if dataset.targets is None else replace(dataset.targets, by_part=targets)
+    return replace(dataset, parts=parts, images=images, groups=groups, targets=own, unreadable=tuple(left_out))
 
 
 def _reasons(images: list[UnreadableImage]) -> str:

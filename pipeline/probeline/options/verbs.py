@@ -13,8 +13,8 @@ class Verb:
     """One verb of the command line, with the names of its options.
 
     `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first,
-    `needs_labels` whether its rows must have classes, and `needs_images` whether embeddings from elsewhere are not
-    enough.
+    `needs_labels` whether its rows must have labels, `needs_classes` whether each must have one class, and
+    `needs_images` whether embeddings from elsewhere are not enough.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Verb:
     needs_words: bool = False
     needs_data: bool = True
     needs_labels: bool = True
+    needs_classes: bool = False
     needs_images: bool = False
 
 
@@ -67,17 +68,20 @@ _VERBS = (
         "train the net or its upper stages, from its weights and from scratch",
         _names(*_NET, "views", "compute", "fitting", "training", *_CREW, *_STEP),
         needs_images=True,
+        needs_classes=True,
     ),
     Verb(
         "lrfind",
         "run a learning-rate range test of each strategy",
         _names(*_NET, "views", "compute", "seed", "class_weights", "training", *_STEP),
         needs_images=True,
+        needs_classes=True,
     ),
     Verb(
         "curve",
         "fit the exact probe on growing parts of the train images: the learning curve",
         _names(*_FEATURES, "fitting", "curve", "training", *_CREW, *_STEP, without=("seeds", "strategies")),
+        needs_classes=True,
     ),
     Verb(
         "pictures",
@@ -85,6 +89,7 @@ _VERBS = (
         _names(*_NET, "compute", "pictures", *_STEP),
         words=_ROWS,
         needs_images=True,
+        needs_classes=True,
     ),
     Verb(
         "latency",
@@ -97,6 +102,7 @@ _VERBS = (
         "doctor",
         "check the data with the cached features: duplicates and leaks, likely label errors, outliers, odd files",
         _names(*_NET, "compute", *_STEP),
+        needs_classes=True,
     ),
     Verb(
         "quality",
@@ -146,6 +152,7 @@ _VERBS = (
         "write one row of the report as a folder that classifies new images",
         _names(*_FEATURES, "seed", "export", "yes", *_COMMON, "dry_run"),
         needs_images=True,
+        needs_classes=True,
     ),
     Verb(
         "manifest",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from probeline.data.tables.columns import USUAL, find_column, read_values
+from probeline.data.tables.columns import USUAL, find_column, find_columns, read_values
 from probeline.data.tables.matching import match_names
 from probeline.data.tables.reading import read_table
 from probeline.errors import BadData
@@ -26,10 +26,37 @@ class Column:
     """One line if columns or images were recognised by other names than ``sample_id`` and the sample ids."""
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The values of some columns, for each row of a file."""
+
+    sample_ids: tuple[str, ...]
+    """Those of the data set, or the name as it stands where it has no such image."""
+    by_column: Mapping[str, Sequence[str]]
+    notes: tuple[str, ...]
+    """As of `Column`."""
+
+
 def read_column(
     path: Path, kind: str, dataset: DataSet, *, whole: bool, option: str, columns: Mapping[str, str]
 ) -> Column:
-    """Return the values of one column by sample id.
+    """Return the values of one column by sample id, as :func:`read_columns` reads them."""
+    read = read_columns(path, kind, dataset, whole=whole, option=option, columns=columns, several=False)
+    (values,) = read.by_column.values()
+    return Column(dict(zip(read.sample_ids, values, strict=True)), read.notes)
+
+
+def read_columns(
+    path: Path,
+    kind: str,
+    dataset: DataSet,
+    *,
+    whole: bool,
+    option: str,
+    columns: Mapping[str, str],
+    several: bool = True,
+) -> Columns:
+    """Return the values of a kind for each image: of one column, or if `several` of those that `columns` lists.
 
     The file is CSV, TSV or Parquet with a header; other columns are ignored. The usual names of columns are
     recognised, or `columns` gives them. Sample ids are compared in Unicode's composed form, as data sets have them; if
@@ -48,8 +75,8 @@ def read_column(
     table = read_table(path, what)
     given = {"file_name": columns["sample_id"]} if "sample_id" in columns else columns
     key = find_column(table.header, "file_name", given, _SAMPLE_ID)
-    value = find_column(table.header, kind, columns)
-    if not key or not value or {table.header.count(key), table.header.count(value)} != {1}:
+    named = find_columns(table.header, kind, columns) if several else (find_column(table.header, kind, columns),)
+    if not key or not all(named) or {table.header.count(name) for name in (key, *named) if name} != {1}:
         raise BadData(
             f"the {what} has another header",
             where=path,
@@ -61,18 +88,16 @@ def read_column(
     known |= {image.sample_id for image in dataset.unreadable}
     names = read_values(table, key)
     matching = match_names(names, known)
-    values: dict[str, str] = {}
-    unknown: list[str] = []
-    for (number, _), name, sample_id, text in zip(
-        table.rows, names, matching.images, read_values(table, value), strict=True
-    ):
-        if (sample_id or name) in values:
+    by_column = {name: [text.strip() for text in read_values(table, name)] for name in named if name}
+    sample_ids = tuple(found or name for name, found in zip(names, matching.images, strict=True))
+    seen: set[str] = set()
+    for row, ((number, _), name, sample_id) in enumerate(zip(table.rows, names, sample_ids, strict=True)):
+        if sample_id in seen:
             raise BadData(f"the {what} names an image twice", where=table.where(number), got=repr(name))
-        if not is_printable(text.strip()):
+        seen.add(sample_id)
+        if not all(is_printable(texts[row]) for texts in by_column.values()):
             raise BadData(f"the {what} has a {kind} that cannot be printed", where=table.where(number))
-        values[sample_id or name] = text.strip()
-        if sample_id is None:
-            unknown.append(name)
+    unknown = [name for name, found in zip(names, matching.images, strict=True) if found is None]
     if whole and unknown:
         raise BadData(
             f"the {what} names images that {dataset.name} does not have",
@@ -80,10 +105,11 @@ def read_column(
             expected=f"sample ids such as {min(known, default='')!r}",
             got=f"{len(unknown):,} others, the first {unknown[0]!r}",
         )
-    if key == "sample_id" and value == kind and matching.how is None:
-        return Column(values, ())
+    if key == "sample_id" and tuple(by_column) == (kind,) and matching.how is None:
+        return Columns(sample_ids, by_column, ())
     how = f", {matching.how}" if matching.how else ""
-    return Column(values, (f"{option}: images from column {key!r}{how}, {kind} from column {value!r}",))
+    words = ", ".join(map(repr, by_column))
+    return Columns(sample_ids, by_column, (f"{option}: images from column {key!r}{how}, {kind} from column {words}",))
 
 
 def digest_values(dataset: DataSet, values: Mapping[str, Iterable[object]]) -> dict[str, str]:

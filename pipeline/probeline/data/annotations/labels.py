@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from probeline.data.annotations.csv_columns import digest_values, read_column
+from probeline.data.annotations.targets import join_targets
 from probeline.data.assemble import pass_over_unlabelled_test
+from probeline.data.source import LoadRequest
+from probeline.data.target_values import refuse_ambiguous
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest
+from probeline.names import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from probeline.options.checks import parse_second
 from probeline.types import DROPPED, DataSet, IntArray, Join, Part
 
@@ -37,14 +41,36 @@ class SecondTask:
     title: str
 
 
-def relabel(dataset: DataSet, path: Path, *, whole: bool, columns: Mapping[str, str] | None = None) -> DataSet:
+def join_labels(dataset: DataSet, path: Path, request: LoadRequest, *, whole: bool) -> DataSet:
+    """Return the data set with the labels of a file, whatever the request says that they are.
+
+    Raises
+    ------
+    MissingData, BadData
+        As :func:`relabel` and :func:`probeline.data.annotations.targets.join_targets`.
+    """
+    task, columns = request.task, request.columns
+    if task in (MULTI_LABEL, REGRESSION):
+        return join_targets(dataset, path, task, whole=whole, columns=columns, separator=request.separator)
+    return relabel(dataset, path, whole=whole, columns=columns, may_be_several=task == SINGLE_LABEL)
+
+
+def relabel(
+    dataset: DataSet,
+    path: Path,
+    *,
+    whole: bool,
+    columns: Mapping[str, str] | None = None,
+    may_be_several: bool = False,
+) -> DataSet:
     """Return the data set with the labels of a CSV file with the columns ``sample_id`` and ``label``.
 
     The classes are the labels that occur: in the data set's order if all are classes of it, else sorted. An image
     with an empty label is in no split, but keeps its row with the label `DROPPED`, so that keys and features stay
     valid; one that cannot be read has no row, and is no longer counted as unreadable. Without `whole` the file may name
     images that the data set does not have; `columns` gives columns other names. A test part of a data set without
-    labels of its own may have no line: it is left out with a note.
+    labels of its own may have no line: it is left out with a note. Labels that look like several for one image are
+    refused unless they `may_be_several`.
 
     Raises
     ------
@@ -54,6 +80,8 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool, columns: Mapping[str, 
     """
     column = read_column(path, "label", dataset, whole=whole, option="labels", columns=columns or {})
     labels = column.values
+    if not may_be_several:
+        refuse_ambiguous(labels.values(), path)
     unnamed = [
         sample_id
         for part in dataset.parts.values()

@@ -9,9 +9,11 @@ from fractions import Fraction
 import numpy as np
 
 from probeline.data.sampling.grouped import carve_groups, count_groups, deal_groups
+from probeline.data.sampling.iterative import deal_iteratively, strata_of_numbers
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest_bytes
+from probeline.names import MULTI_LABEL
 from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
 
 ENOUGH_FOR_VAL = 1_000
@@ -51,6 +53,9 @@ def split(dataset: DataSet, *, data_seed: int, held_out: HeldOut = HeldOut()) ->
     If the data set has groups, a part is split in whole groups, as close to these shares as groups allow, and classes
     are counted in groups: a class that gives to test keeps two of them. There are fewer than five folds if one of five
     would contain all groups of some class.
+
+    Images with several labels are divided by iterative stratification, with each label as a class; those with numbers
+    by strata of ten of similar size.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -113,7 +118,9 @@ def deal_train_folds(dataset: DataSet, splits: Splits) -> tuple[IntArray, ...]:
     if len(splits.folds) > 2:
         return splits.folds[1:]
     order = _reordered(splits.train.rows, splits.data_seed, _PURPOSE_TRAIN_FOLDS)
-    labels, folds = dataset.parts[splits.train.part].labels, min(FOLDS, len(order))
+    labels, folds = _classes(dataset), min(FOLDS, len(order))
+    if _is_multi_label(dataset):
+        return _deal_labels(dataset, order, (1,) * folds)
     if not dataset.groups:
         return deal(labels, folds, order)
     return tuple(fold for fold in deal_groups(labels, dataset.groups[splits.train.part], folds, order) if len(fold))
@@ -139,6 +146,27 @@ def describe_copies(dataset: DataSet, splits: Splits) -> str | None:
             kind = "embeddings" if dataset.embeddings else "images"
             notes.append(f"{copies:,} of {len(images):,} {name} {kind} are byte for byte in {where} too")
     return "copies: " + "; ".join(notes) + ": accuracy there may be too high" if notes else None
+
+
+def _is_multi_label(dataset: DataSet) -> bool:
+    return dataset.targets is not None and dataset.targets.task == MULTI_LABEL
+
+
+def _classes(dataset: DataSet) -> IntArray:
+    """Return by what rows of the train part are stratified, int64 [N]: their classes, or strata of numbers."""
+    labels = dataset.parts[dataset.train].labels
+    if dataset.targets is None:
+        return labels
+    return strata_of_numbers(dataset.targets.by_part[dataset.train], np.flatnonzero(labels != DROPPED))
+
+
+def _deal_labels(dataset: DataSet, order: IntArray, shares: tuple[int, ...]) -> tuple[IntArray, ...]:
+    """Return the rows of `order` in sets of these shares, which have their part of each label; none is empty."""
+    if dataset.targets is None:
+        raise ValueError(f"{dataset.name} has one class for each image")
+    values, groups = dataset.targets.by_part[dataset.train], dataset.groups.get(dataset.train)
+    sets = deal_iteratively(values, order, shares, groups)
+    return tuple(rows for rows in sets if len(rows))
 
 
 def _reordered(rows: IntArray, seed: int, purpose: int) -> IntArray:
@@ -174,10 +202,14 @@ def _carve(dataset: DataSet, order: IntArray, *, share: Fraction, keep: int) -> 
 
     If possible, each class keeps `keep` rows, or groups.
     """
-    labels = dataset.parts[dataset.train].labels
+    if _is_multi_label(dataset):
+        sets = _deal_labels(dataset, order, (share.numerator, share.denominator - share.numerator))
+        return (sets[0], sets[1]) if len(sets) > 1 else (np.empty(0, np.int64), sets[0])
+    labels = _classes(dataset)
     if dataset.groups:
         return carve_groups(labels, dataset.groups[dataset.train], order, share=share, keep=keep)
     counts = np.bincount(labels[order], minlength=len(dataset.class_names))
+    keep = keep if dataset.targets is None else 1
     most = np.maximum(counts - keep, 0)
     total = math.floor(len(order) * share + Fraction(1, 2))
     # If there are more classes than rows to carve, not every class can have one of them.
@@ -187,17 +219,23 @@ def _carve(dataset: DataSet, order: IntArray, *, share: Fraction, keep: int) -> 
 
 
 def _deal_folds(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
-    labels = dataset.parts[dataset.train].labels
+    if _is_multi_label(dataset):
+        return _deal_labels(dataset, order, (1,) * min(FOLDS, len(order)))
+    labels = _classes(dataset)
     if not dataset.groups:
         return deal(labels, min(FOLDS, len(order)), order)
     lacking = 0
     for number in range(min(FOLDS, len(order)), 1, -1):
         folds = deal_groups(labels, dataset.groups[dataset.train], number, order)
+        if dataset.targets is not None and all(map(len, folds)):
+            return folds
         others = (np.setdiff1d(order, fold) for fold in folds)
         counts = np.array([np.bincount(labels[rows], minlength=len(dataset.class_names)) for rows in others])
-        if counts.all() and all(map(len, folds)):
+        if dataset.targets is None and counts.all() and all(map(len, folds)):
             return folds
         lacking = int(counts.min(0).argmin())
+    if dataset.targets is not None:
+        _check_targets(dataset, order, len(order) + 1)
     raise BadData(
         "groups leave a fold without a class to fit on",
         where=f"{dataset.class_names[lacking]!r} in {dataset.name}/{dataset.train}",
@@ -207,6 +245,9 @@ def _deal_folds(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
 
 def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> None:
     """Raise BadData if the smallest class among `rows` of the train part has too few images, or groups."""
+    if dataset.targets is not None:
+        _check_targets(dataset, rows, at_least + 1)
+        return
     labels, classes = dataset.parts[dataset.train].labels, len(dataset.class_names)
     counts = np.bincount(labels[rows], minlength=classes)
     if dataset.groups:
@@ -219,4 +260,17 @@ def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> None:
             expected=f"{at_least} or more",
             got=int(counts[smallest]),
             remedy="add images of it, or leave the class out",
+        )
+
+
+def _check_targets(dataset: DataSet, rows: IntArray, at_least: int) -> None:
+    """Raise BadData if too few images, or groups, with targets are left to fit and to choose on."""
+    of_rows = dataset.groups[dataset.train][rows] if dataset.groups else rows
+    if (count := len(np.unique(of_rows))) < at_least:
+        raise BadData(
+            f"too few {'groups' if dataset.groups else 'images'} to fit and to choose on",
+            where=f"{dataset.name}/{dataset.train}",
+            expected=f"{at_least} or more",
+            got=count,
+            remedy="add images with targets",
         )

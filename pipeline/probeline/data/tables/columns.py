@@ -30,6 +30,14 @@ def find_column(header: Sequence[str], kind: str, columns: Mapping[str, str], us
     return next((by_name[name] for name in usual or USUAL[kind] if name in by_name), None)
 
 
+def find_columns(header: Sequence[str], kind: str, columns: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return the columns of a kind: those that `columns` lists, separated by commas, or the one of a usual name."""
+    given = columns.get(kind, "")
+    if "," in given and given not in header:
+        return tuple(name.strip() if name.strip() in header else name for name in given.split(","))
+    return (find_column(header, kind, columns),)
+
+
 def are_plain(columns: Mapping[str, str | None]) -> bool:
     """Return whether images and labels are in columns called so, and no column is recognised by another name."""
     taken = {kind: column for kind, column in columns.items() if column}

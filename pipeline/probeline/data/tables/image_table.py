@@ -12,18 +12,21 @@ from functools import partial
 from pathlib import Path
 
 from probeline.data.annotations.groups import attach_groups
+from probeline.data.annotations.targets import attach_targets
 from probeline.data.assemble import RawPart, assemble
 from probeline.data.folders.walk import list_images
 from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.sources.folder import load_files
-from probeline.data.tables.columns import USUAL, are_plain, find_column, fold_name, read_values
+from probeline.data.tables.columns import USUAL, are_plain, find_column, find_columns, fold_name, read_values
 from probeline.data.tables.matching import clean_path, match_names
 from probeline.data.tables.reading import Table
 from probeline.data.tables.splits import names_parts, read_splits
+from probeline.data.target_values import TargetValues, are_many_numbers, refuse_ambiguous, targets_of_cells
 from probeline.errors import BadData, MissingData
 from probeline.files.reading import is_file, is_folder, why_unreachable
 from probeline.format import plural
+from probeline.names import AUTO, MULTI_LABEL, REGRESSION
 from probeline.text import is_printable, shown_names
 from probeline.types import DataSet
 
@@ -72,11 +75,19 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
         raise MissingData(
             "no such folder of images", where=folder, got=why_unreachable(folder), remedy="name it by --images DIR"
         )
+    if request.task in (MULTI_LABEL, REGRESSION):
+        columns["label"] = None  # its columns may be several, and are read as what they are
     values = {kind: read_values(table, column) for kind, column in columns.items() if column}
     if "split" in values and "split" not in request.columns and not names_parts(values["split"], columns["split"]):
         columns["split"] = None
     paths, how = _find_images(table, values["file_name"], folder, request)
-    labels = _clean_labels(table, [value.strip() for value in values.get("label", [])])
+    targets = _read_targets(table, request)
+    if targets is None:
+        labels = _clean_labels(table, [value.strip() for value in values.get("label", [])])
+        if request.task == AUTO:
+            refuse_ambiguous(labels, table.path)
+    else:
+        labels = [" ".join(f"{value:g}" for value in row) for row in targets.values]
     split = columns["split"]
     parts = read_splits(values["split"], split, table.path) if split else ["all"] * len(table.rows)
     blank = [""] * len(table.rows)
@@ -90,9 +101,8 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
     by_part: dict[str, list[_Row]] = defaultdict(list)
     for row in sorted(kept, key=lambda row: row.sample_id):
         by_part[row.part].append(row)
-    class_names, numbers = number_labels(
-        {part: [row.label for row in part_rows] for part, part_rows in by_part.items()}, table.path
-    )
+    names = {part: [row.label if targets is None else "" for row in own] for part, own in by_part.items()}
+    class_names, numbers = number_labels(names, table.path)
     raw = {
         part: RawPart(
             [row.sample_id for row in part_rows],
@@ -101,15 +111,36 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
         )
         for part, part_rows in by_part.items()
     }
+    if targets is not None:
+        columns["label"] = ", ".join(targets.columns)
     notes = list(filter(None, [_describe_columns(table, columns, how)]))
     if repeated:
         notes.append(f"table: {plural(repeated, 'repeated row')} left out")
     labelled = {row.part for row in kept if row.label}
     notes += _describe_labels(class_names, sum(not row.label for row in kept if row.part in labelled))
     dataset = assemble(name, raw, class_names, request, notes=notes)
+    if targets is not None:
+        dataset = attach_targets(dataset, request.task, targets, [row.sample_id for row in rows], table.path.name)
     if any(row.group for row in kept):
         return attach_groups(dataset, {row.sample_id: row.group for row in kept}, f"column {columns['group']}")
     return dataset
+
+
+def _read_targets(table: Table, request: LoadRequest) -> TargetValues | None:
+    """Return the targets of the rows of a table; None for a task of classes."""
+    if request.task not in (MULTI_LABEL, REGRESSION):
+        return None
+    named = [name for name in find_columns(table.header, "label", request.columns) if name]
+    if not named:
+        raise BadData(
+            f"the {table.what} has no column of labels",
+            where=table.path,
+            expected=", ".join(USUAL["label"][:4]) + " or the like",
+            got=", ".join(table.header)[:80],
+            remedy="name it, or several: --columns label=COLUMN,COLUMN",
+        )
+    cells = {name: read_values(table, name) for name in named}
+    return replace(targets_of_cells(cells, request.task, table.path, request.separator), columns=tuple(named))
 
 
 def _find_images(
@@ -171,7 +202,8 @@ def _clean_labels(table: Table, labels: Sequence[str]) -> list[str]:
             f"the labels of the {table.what} are numbers that are not whole",
             where=table.path,
             got=next(label for label in labels if "." in label),
-            remedy="a label is a class: name its column by --columns label=COLUMN, or --columns label= for none",
+            remedy="numbers are predicted with --task regression; else name the column of classes by --columns "
+            "label=COLUMN, or --columns label= for none",
         )
     if all(re.fullmatch(r"\d+\.0", label) for label in labels if label):
         return [label.removesuffix(".0") for label in labels]
@@ -234,6 +266,8 @@ def _describe_labels(class_names: Sequence[str], unlabelled: int) -> list[str]:
     notes = []
     if class_names and unlabelled:
         notes.append(f"table: {plural(unlabelled, 'row')} without a label, in no split")
+    if are_many_numbers(class_names):
+        notes.append(f"table: {len(class_names)} classes are whole numbers; --task regression predicts numbers")
     by_fold: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         by_fold[name.casefold()].append(name)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from probeline.names import GREY_BITS, PENULTIMATE, PRECISIONS, BackboneSpec
+from probeline.names import AUTO, GREY_BITS, PENULTIMATE, PRECISIONS, TASKS, BackboneSpec
 from probeline.options.table import MOST, option
 
 ALPHAS = ("black", "white")
@@ -32,6 +32,15 @@ class DataOptions:
     data_seed: int = option(0, "seed of the splits and of --limit", metavar="S", within=(0, MOST))
     labels: Path | None = option(
         None, "other labels: columns sample_id,label; empty drops the image", metavar="FILE.csv", local=True
+    )
+    task: str = option(
+        AUTO,
+        "what labels are: one class, several labels, or numbers; auto takes them for one class each",
+        metavar="|".join(TASKS),
+        choices=TASKS,
+    )
+    separator: str | None = option(
+        None, "of several labels in one cell", metavar="SEP", shown_default="the one of | ; , that occurs"
     )
     columns: tuple[str, ...] = option(
         (),
