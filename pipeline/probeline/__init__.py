@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from probeline.api.features import Features, extract
     from probeline.api.finetunes import finetune
     from probeline.api.measures.quality import Quality, quality
-    from probeline.api.probes import probe
+    from probeline.api.probes import probe, probe_targets
     from probeline.api.reports import Board, Report, board, compare
-    from probeline.api.results import FittedHead, Result
+    from probeline.api.results import FittedHead, Result, TargetResult
     from probeline.cache.features import EntryFeatures, open_features
     from probeline.errors import ProbelineError
     from probeline.estimator import LinearProbe
@@ -44,6 +44,7 @@ _HOMES = {
     "Quality": "api.measures.quality",
     "Report": "api.reports",
     "Result": "api.results",
+    "TargetResult": "api.results",
     "board": "api.reports",
     "compare": "api.reports",
     "curve": "api.curves",
@@ -53,6 +54,7 @@ _HOMES = {
     "load": "export.loading",
     "open_features": "cache.features",
     "probe": "api.probes",
+    "probe_targets": "api.probes",
     "quality": "api.measures.quality",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "Quality",
     "Report",
     "Result",
+    "TargetResult",
     "__version__",
     "board",
     "compare",
@@ -80,6 +83,7 @@ __all__ = [
     "load",
     "open_features",
     "probe",
+    "probe_targets",
     "quality",
 ]
 

@@ -45,6 +45,9 @@ EXPORT_FORMAT_VERSION = 1
 SCORE_VERSION = 4
 """Bump when the fields of a score record change their meaning."""
 
+TARGET_SCORE_VERSION = 1
+"""Bump when the fields of a score of labels or numbers change their meaning."""
+
 CURVE_VERSION = 1
 """Bump when the fields of a learning curve's record change their meaning."""
 

@@ -15,6 +15,7 @@ from probeline.api.features import Features, one_tap
 from probeline.api.scratch import ScratchFolder
 from probeline.data.label_values import check_order
 from probeline.errors import BadOption
+from probeline.names import AUTO, MULTI_LABEL, REGRESSION
 from probeline.options.settings import Settings
 from probeline.session import Session
 
@@ -29,6 +30,7 @@ class Arrangement:
     groups: Any = None
     data_seed: int | None = None
     name: str | None = None
+    task: str = AUTO
 
     def of(self, features: Any) -> Features:
         """Return features, of ours or array_like [N, D], with all of this."""
@@ -40,10 +42,13 @@ class Arrangement:
         if not isinstance(features, Features):
             if labels is None:
                 raise BadOption("no labels", expected="an array of labels", got="an array of features alone")
-            features, labels = from_arrays({"all": features}, {"all": labels}, self.name), None
+            if self.task in (MULTI_LABEL, REGRESSION):
+                features = from_arrays({"all": features}, {"all": [""] * len(features)}, self.name)
+            else:
+                features, labels = from_arrays({"all": features}, {"all": labels}, self.name), None
         own: Features = features
         session = own.session
-        dataset = session.dataset if labels is None else with_labels(session.dataset, labels)
+        dataset = session.dataset if labels is None else with_labels(session.dataset, labels, self.task)
         if self.groups is not None:
             dataset = with_groups(dataset, self.groups)
         rows = held_out(self.test, self.val, len(dataset.parts[dataset.train]))

@@ -13,13 +13,16 @@ import numpy as np
 
 from probeline.console import Silence
 from probeline.data.annotations.groups import attach_groups
+from probeline.data.annotations.targets import with_targets
 from probeline.data.embeddings.table import EmbeddingTable, build_dataset, check_features
 from probeline.data.label_values import name_labels, number_labels
 from probeline.data.sampling.splits import HeldOut
 from probeline.data.source import LoadRequest, Subset
+from probeline.data.target_values import targets_of_objects
 from probeline.errors import BadOption
 from probeline.files.memo import Memo
-from probeline.identity import digest
+from probeline.identity import digest, digest_bytes
+from probeline.names import AUTO, MULTI_LABEL, REGRESSION
 from probeline.types import DataSet, IntArray, Join
 
 
@@ -48,8 +51,14 @@ def embedding_dataset(features: Mapping[str, Any], labels: Mapping[str, Any], na
     return build_dataset("features", tables, request)
 
 
-def with_labels(dataset: DataSet, labels: Any) -> DataSet:
-    """Return the data set with other labels [N] of the rows of all its parts, one part after the other."""
+def with_labels(dataset: DataSet, labels: Any, task: str = AUTO) -> DataSet:
+    """Return the data set with other labels of the rows of all its parts, one part after the other.
+
+    They are [N], or for a task of several labels or of numbers as
+    :func:`probeline.data.target_values.targets_of_objects` takes them.
+    """
+    if task in (MULTI_LABEL, REGRESSION):
+        return _with_targets(dataset, labels, task)
     by_part = _by_part(dataset, name_labels(labels, sum(map(len, dataset.parts.values())), dataset.name))
     class_names, numbers = number_labels(by_part, dataset.name)
     if numbers == {} or (
@@ -61,6 +70,17 @@ def with_labels(dataset: DataSet, labels: Any) -> DataSet:
     sha256 = digest({"classes": list(class_names), "labels": {name: own.tolist() for name, own in numbers.items()}})
     join = Join("labels", sha256, f"labels from Python: {len(class_names)} classes")
     return replace(dataset, parts=parts, class_names=class_names, joins=(*dataset.joins, join))
+
+
+def _with_targets(dataset: DataSet, values: Any, task: str) -> DataSet:
+    found = targets_of_objects(values, sum(map(len, dataset.parts.values())), task, dataset.name)
+    ends = np.cumsum([len(part) for part in dataset.parts.values()])[:-1]
+    by_part = dict(zip(dataset.parts, np.split(found.values, ends), strict=True))
+    own = with_targets(dataset, task, found, by_part, "Python")
+    numbers = {name: [row.tolist() for row in rows] for name, rows in by_part.items()}
+    sha256 = digest_bytes(repr([task, found.names, numbers]).encode())
+    join = Join("labels", sha256, f"targets from Python: {len(found.names)}")
+    return replace(own, joins=(*own.joins, join))
 
 
 def with_groups(dataset: DataSet, groups: Any) -> DataSet:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from probeline.api.arrangement import Arrangement
-from probeline.api.results import Result
+from probeline.api.results import Result, TargetResult
 from probeline.errors import BadOption, UnknownName
 from probeline.evaluate.heads.estimators import estimator_of
 from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.registry import all_head_methods
 from probeline.evaluate.score import score_head
+from probeline.evaluate.targets.methods import target_method
+from probeline.evaluate.targets.score import score_method
 from probeline.names import Method
 
 _OTHER_NAMES = {"exact": Method.PROBE.value}
@@ -91,6 +93,53 @@ def probe(
         raise BadOption("class weights do not concern this method", expected="another method", got=head.name)
     numbers = range(seed, seed + seeds) if head.is_seeded else (None,)
     return Result(ready.session, tuple(score_head(ready.cached, head, number) for number in numbers), ready)
+
+
+def probe_targets(
+    features: Any,
+    targets: Any,
+    *,
+    task: Literal["multi-label", "regression"],
+    test: Any = None,
+    val: Any = None,
+    groups: Any = None,
+    method: str = "exact",
+    data_seed: int | None = None,
+    name: str | None = None,
+    reports: Any = None,
+    verbose: bool = False,
+    **options: Any,
+) -> TargetResult:
+    """Fit a head of several labels or of numbers on features, chosen on validation rows, and score it once on test.
+
+    It is what ``probeline probe --task`` and ``probeline baselines --task`` do, with the same numbers.
+
+    Parameters
+    ----------
+    features : Features or array_like [N, D]
+        Of :func:`probeline.extract`, or from elsewhere.
+    targets : array_like
+        Labels as an array [N, L] of 0, 1 and NaN for unknown, or for each row the list of its labels, None where they
+        are unknown; or numbers [N] or [N, T], NaN where unknown. A pandas frame names them.
+    task : str
+        ``multi-label`` or ``regression``.
+    test, val, groups, data_seed, name, reports, verbose
+        As of :func:`probeline.probe`; without `test` and `val` each label has its share of both.
+    method : str
+        ``exact``, ``probe-refit``, ``knn``, or of labels ``logistic``.
+    **options
+        Where heads are fitted: ``device="cuda"``.
+
+    Raises
+    ------
+    UnknownName
+        No such method of the task.
+    ProbelineError
+    """
+    found = target_method(_OTHER_NAMES.get(method, method), task)
+    arrangement = Arrangement(targets, test=test, val=val, groups=groups, data_seed=data_seed, name=name, task=task)
+    ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, **options)
+    return TargetResult(ready.session, (score_method(ready.cached, found),))
 
 
 def _find_method(method: Any, params: Mapping[str, Sequence[Any]]) -> HeadMethod[Any]:

@@ -12,12 +12,15 @@ from scipy.special import softmax
 
 from probeline.environment import describe_environment
 from probeline.errors import BadOption
-from probeline.format import percent
+from probeline.format import option, percent
 from probeline.report.model.row import Row
 from probeline.report.model.rows import blocks
+from probeline.report.targets.difference import columns_of
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.results.score_words import missed_classes
+from probeline.results.targets.score import Metric, TargetScore
+from probeline.results.targets.words import METRICS
 from probeline.session import Session
 from probeline.text import printable
 from probeline.types import AnyArray, DoubleArray, FloatArray
@@ -186,3 +189,75 @@ class Result:
             raise BadOption(f"{self.method} has no head on cached features", remedy="use probeline export")
         exported = refit(self.features.cached, self.scores[0])
         return FittedHead(exported.tensors, self.classes, self.scores[0].temperature, exported.activation)
+
+
+class TargetResult:
+    """How one method did on several labels or on numbers: chosen on validation rows, scored once on test rows."""
+
+    def __init__(self, session: Session, scores: tuple[TargetScore, ...]) -> None:
+        self.session = session
+        self.scores = scores
+
+    def __repr__(self) -> str:
+        return printable(f"<TargetResult {self.summary().splitlines()[0]}>")
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """By name a metric's `value` on test and its 95 % `interval`, of the first seed."""
+        return self.scores[0].metrics
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The hyper-parameters that were best on validation, of the first seed."""
+        return self.scores[0].chosen
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the labels or numbers, [T]."""
+        return self.scores[0].target_names
+
+    @property
+    def predictions(self) -> DoubleArray:
+        """The probability of each label, or the number, predicted for each test row: float64 [n, T], first seed."""
+        return columns_of(self.scores[0])[1]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a pandas data frame of the test rows: ``sample_id``, and truth and prediction of each target."""
+        from probeline.api.frames import frame
+
+        split = self.session.splits.test
+        part = self.session.dataset.parts[split.part]
+        truth, outputs = columns_of(self.scores[0])
+        columns: dict[str, Any] = {"sample_id": [part.sample_ids[row] for row in split.rows.tolist()]}
+        for name, own, predicted in zip(self.targets, truth.T, outputs.T, strict=True):
+            columns |= {name: own, f"{name}_predicted": predicted}
+        return frame(columns)
+
+    def per_target(self) -> pd.DataFrame:
+        """Return a pandas data frame with one line for each label or number, and its metrics on test."""
+        from probeline.api.frames import frame
+
+        score = self.scores[0]
+        by_metric = {name: list(own) for name, own in score.per_target.items()}
+        return frame({"target": list(score.target_names), **by_metric})
+
+    def summary(self) -> str:
+        """Return the result in a few lines: metrics with their intervals, what was chosen and how, n, versions."""
+        score = self.scores[0]
+        lines = [f"{method_info(score.method).title} on {score.backbone} ({score.weights}), {score.dataset}"]
+        for name, words in METRICS.items():
+            metric = score.metrics.get(name)
+            if metric is None or metric.value is None:
+                continue
+            text = f"test {words.head} {words.shown(metric.value)}"
+            if metric.interval is not None:
+                low, high = (words.shown(end) for end in metric.interval)
+                text += f" (95 % interval {low} to {high})"
+            lines.append(text)
+        chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
+        lines.append(
+            f"{score.n_test:,} test rows, fitted on {score.n_train:,}"
+            + (f", {chosen} chosen by {score.chosen_by}" if chosen else "")
+        )
+        lines.append(describe_environment(score.environment))
+        return "\n".join(map(printable, lines))

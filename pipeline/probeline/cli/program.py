@@ -87,6 +87,7 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
         session.parts()
         if not session.dataset.has_labels:
             settings.console.say(f"labels: {session.dataset.name} has none; --labels can give them later")
+    runs = _without_classes(session, runs)
     results: dict[str, Any] = {}
     diverged: list[Diverged] = []
     for step, verbs in runs:
@@ -140,6 +141,24 @@ def _without_images(session: Session, runs: Sequence[Step]) -> list[Step]:
     for verb in left_out:
         session.console.say(f"{verb}: left out, as it needs images")
     return [(session.with_embeddings(step), tuple(verb for verb in own if verb not in left_out)) for step, own in runs]
+
+
+def _without_classes(session: Session, runs: Sequence[Step]) -> Sequence[Step]:
+    """Return the runs for a data set of several labels or of numbers, without the verbs that need classes.
+
+    Those are refused if no others are left.
+    """
+    verbs = list(dict.fromkeys(verb for _, own in runs for verb in own))
+    left_out = [verb for verb in verbs if VERBS[verb].needs_classes]
+    if not left_out or session.dataset.targets is None:
+        return runs
+    if len(left_out) == len([verb for verb in verbs if verb != "compare"]):
+        from probeline.data.annotations.targets import require_classes
+
+        require_classes(session.dataset, left_out[0])
+    for verb in left_out:
+        session.console.say(f"{verb}: left out, as it needs one class for each image")
+    return [(step, tuple(verb for verb in own if verb not in left_out)) for step, own in runs]
 
 
 def _run(arguments: Sequence[str] | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from probeline.evaluate.added import score_predictions
 from probeline.evaluate.current_scores import current_scores
 from probeline.evaluate.origins import record_origin
+from probeline.evaluate.targets.current import current_target_scores, target_verbs
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
@@ -22,6 +23,7 @@ from probeline.report.records.loading import (
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
 from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
+from probeline.report.targets.compare import compare_targets
 from probeline.report.terminal import terminal_table
 from probeline.report.write import write_report
 from probeline.results.curve import Curve
@@ -30,6 +32,8 @@ from probeline.session import Session
 
 def run(session: Session) -> dict[str, object]:
     """Write the report of all scores that belong to the data set as it is now, and return where."""
+    if session.dataset.targets is not None:
+        return compare_targets(session, current_target_scores(session, "compare"), target_verbs(session))
     settings, console = session.settings, session.console
     added = [score_predictions(session, path) for path in settings.compare.add]
     scores = [*current_scores(session, "compare"), *added]

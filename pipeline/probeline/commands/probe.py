@@ -9,6 +9,7 @@ from probeline.evaluate.features import requested_features
 from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
+from probeline.evaluate.targets.score import score_targets, target_outcome
 from probeline.session import Session
 
 
@@ -16,6 +17,9 @@ def run(session: Session) -> list[dict[str, Any]]:
     """Fit the heads of every backbone that are not scored yet, extracting missing features; return all results."""
     if session.settings.sharing.crew is not None:
         fit_by_crew(session, "probe")
+    if session.dataset.targets is not None:
+        own = [score for features in requested_features(session) for score in score_targets(features, "probe")]
+        return [target_outcome(session, score) for score in own]
     scores = [score for features in requested_features(session) for score in score_heads(features, "probe")]
     say_missed_classes(session, "probe", scores)
     return [outcome(session, score) for score in scores]

@@ -15,6 +15,7 @@ from probeline.evaluate.notices import say_unweighted
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
 from probeline.evaluate.selection import select
+from probeline.evaluate.targets.score import are_targets_scored
 from probeline.evaluate.task import Task, task_of
 from probeline.files.decode import encode
 from probeline.format import option
@@ -46,6 +47,8 @@ def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
 def are_scored(features: CachedFeatures, verb: str) -> bool:
     """Return whether all requested head methods of a verb are scored on some features."""
     session = features.session
+    if session.dataset.targets is not None:
+        return are_targets_scored(features, verb)
     requests = (_request(features, method, seed) for method, seed in _methods_and_seeds(features, verb))
     return all(isinstance(find_score(session, features.backbone, request), Score) for request in requests)
 

@@ -56,6 +56,10 @@ def tabulate_features(session: Session, features: Sequence[CachedFeatures]) -> F
         "split": _roles(session, parts),
         "label": names[np.concatenate([part.labels for part in own])],
     }
+    if (targets := session.dataset.targets) is not None:
+        del columns["label"]
+        values = np.concatenate([targets.by_part[part] for part in parts])
+        columns |= {f"target_{name}": own for name, own in zip(targets.names, values.T, strict=True)}
     embeddings: dict[str, FloatArray] = {}
     keys = {}
     for cached in features:
@@ -66,7 +70,7 @@ def tabulate_features(session: Session, features: Sequence[CachedFeatures]) -> F
         )
         embeddings[name] = values
         keys[name] = tuple(session.entry(tap, part).key for tap in cached.taps for part in parts)
-        if session.dataset.has_labels:
+        if session.dataset.class_names:
             columns[f"prediction{suffix}"] = names[_predict(cached, parts)]
         if min(values.shape) > 1:
             centred = values - values.mean(axis=0, dtype=np.float64)

@@ -15,7 +15,7 @@ from itertools import chain
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from probeline.files.packed import MOST_LISTED, Packed, pack, unpack
+from probeline.files.packed import MOST_LISTED, Packed, PackedFloats, pack, pack_floats, unpack, unpack_floats
 from probeline.text import printable
 
 Record = TypeVar("Record")
@@ -59,12 +59,16 @@ def encode(record: Any) -> dict[str, Any]:
     """Return the fields of a record, a dataclass, as values that JSON can hold if its numbers are finite."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     record_class = cast(Any, type(record))
-    is_packed = _marked_fields(record_class, Packed())
+    is_packed, are_floats = (_marked_fields(record_class, mark) for mark in (Packed(), PackedFloats()))
     for name in _marked_fields(record_class, IfKnown()):
         if values[name] is None:
             del values[name]
     return {
-        name: pack(value) if name in is_packed and len(value) > MOST_LISTED else _encode_value(value)
+        name: pack_floats(value)
+        if name in are_floats
+        else pack(value)
+        if name in is_packed and len(value) > MOST_LISTED
+        else _encode_value(value)
         for name, value in values.items()
     }
 
@@ -83,7 +87,7 @@ _SCALARS = {int, float, str, bool, NoneType}
 
 
 @cache
-def _marked_fields(record_class: Any, mark: Packed | IfKnown) -> frozenset[str]:
+def _marked_fields(record_class: Any, mark: Packed | PackedFloats | IfKnown) -> frozenset[str]:
     hints = get_type_hints(record_class, include_extras=True)
     return frozenset(name for name, hint in hints.items() if mark in get_args(hint))
 
@@ -219,14 +223,16 @@ def _decode_union(hints: tuple[Any, ...], decoders: tuple[_Decoder, ...], value:
 
 
 def _decode_checked(decode_value: _Decoder, checks: tuple[Any, ...], value: object, path: str) -> Any:
-    if Packed() in checks and isinstance(value, Mapping):
+    if PackedFloats() in checks and not isinstance(value, Mapping):
+        _refuse(path, "a packed column", value)
+    if (Packed() in checks or PackedFloats() in checks) and isinstance(value, Mapping):
         try:
-            return unpack(value)
+            return unpack(value) if Packed() in checks else unpack_floats(value)
         except ValueError as error:
             raise BadRecord(f"{path}: {error}") from error
     decoded = decode_value(value, path)
     for check in checks:
-        if isinstance(check, Packed | IfKnown):
+        if isinstance(check, Packed | PackedFloats | IfKnown):
             continue
         if isinstance(check, Members):
             _decode_record(check.record_class, value, path, others=True)

@@ -5,7 +5,8 @@ Figures are drawn by Agg without pyplot. Equal scores give equal bytes with one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from probeline.report.figures.alignment import alignment_map
 from probeline.report.figures.classes import by_class, confusions
@@ -23,11 +24,16 @@ from probeline.report.model.content import ReportContent, ReportFigure
 
 def draw(content: ReportContent) -> list[tuple[ReportFigure, bytes]]:
     """Return the figures that the content has data for, each with the bytes of its PNG file; nothing is written."""
+    return draw_sheets(content.folder, _sheets(content))
+
+
+def draw_sheets(folder: Path, sheets: Iterable[tuple[str, Sheet | None]]) -> list[tuple[ReportFigure, bytes]]:
+    """Return the figures of the sheets by name, for a report's folder, each with the bytes of its PNG file."""
     figures = []
     with default_look():
-        for name, sheet in _sheets(content):
+        for name, sheet in sheets:
             if sheet is not None:
-                file = content.folder / "figures" / f"{name}.png"
+                file = folder / "figures" / f"{name}.png"
                 element = inline(svg(sheet), name, sheet.alt)
                 figures.append((ReportFigure(name, file, sheet.headline, sheet.caption, element), png(sheet)))
     return figures

@@ -31,19 +31,20 @@ from probeline.names import (
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
-from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
 from probeline.options.verbs import VERBS
 from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.model.row import Block
+from probeline.report.targets.row import TargetRow
 from probeline.results.curve import Curve
 from probeline.results.methods import METHODS, MethodInfo, method_info
 from probeline.results.score import Score
+from probeline.results.targets.score import TargetScore
 from probeline.session import Session
 
 _KEPT = (
-    *("dataset", "data", "limit", "strict", "data_seed", "labels", "columns", "images", "groups"),
-    *("cache", "reports", "device", "batch_size"),
-    *("workers", "recipe", "quiet", "verbose", "json", "dry_run"),
+    *(name for name, group in GROUP_OF.items() if group == "data"),
+    *("cache", "reports", "device", "batch_size", "workers", "recipe", "quiet", "verbose", "json", "dry_run"),
 )
 """Options that are the run's and not the row's."""
 
@@ -60,7 +61,33 @@ def commands(settings: Settings, table: Sequence[Block], steps: Sequence[Step] =
     return {scores[0].key: row_command(known, scores) for block in table for scores in block.scores}
 
 
-def row_command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
+def target_commands(settings: Settings, rows: Sequence[TargetRow], steps: Sequence[Step] = ()) -> dict[str, str]:
+    """Return the same of rows of several labels or of numbers."""
+    known = [settings, *(step for step, _ in steps)]
+    return {row.first.key: row_command(known, row.scores) for row in rows}
+
+
+def missing_target_rows(session: Session, scores: Sequence[TargetScore], methods: Mapping[str, str]) -> list[NotRun]:
+    """Return the rows of several labels or of numbers that the run requests and that have no score.
+
+    `methods` are those of the task, each with its verb.
+    """
+    missing: dict[NotRun, None] = {}
+    for settings, verbs in requested_steps(session):
+        wanted = [(method_info(name), verb) for name, verb in methods.items() if verb in verbs]
+        for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
+            of_net = [score for score in scores if score.backbone == spec.name and _is_of(spec, settings, score)]
+            for tap in settings.reading.taps:
+                scored = {score.method for score in of_net if is_read_as_requested(settings, tap, score)}
+                for method, verb in wanted:
+                    if method.name not in scored:
+                        net = spec.name if tap == PENULTIMATE else f"{spec.name} at {tap}"
+                        command = command_line(settings, verb, **_same_net(settings, text, of_net))
+                        missing[NotRun(f"{method.title} of {net}", command)] = None
+    return list(missing)
+
+
+def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[TargetScore]) -> str:
     score = scores[0]
     if score.method == Method.ADDED:
         return command_line(known[0], "compare")
@@ -93,14 +120,14 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
     return command_line(known[0].changed(**own), method.verb)
 
 
-def _input(known: Sequence[Settings], score: Score) -> dict[str, Any]:
+def _input(known: Sequence[Settings], score: Score | TargetScore) -> dict[str, Any]:
     """Return the options of weights and image size; embeddings from elsewhere have none."""
     if not score.image_size:
         return {}
     return {"weights": _weights(known, score), "image_size": score.image_size}
 
 
-def _weights(known: Sequence[Settings], score: Score) -> str:
+def _weights(known: Sequence[Settings], score: Score | TargetScore) -> str:
     """Return the option of a score's weights; of training from scratch the requested ones, for their preprocessing."""
     if score.method != Method.SCRATCH:
         return weights_option(known, score.backbone, score.weights)
@@ -121,7 +148,7 @@ def weights_option(known: Sequence[Settings], backbone: str, weights: str) -> st
     return weights
 
 
-def _training(known: Sequence[Settings], score: Score, weights: str) -> dict[str, Any]:
+def _training(known: Sequence[Settings], score: Score | TargetScore, weights: str) -> dict[str, Any]:
     """Return the options of a row of training."""
     options, settings = score.options, known[0]
     strategies = [strategy for strategy in Strategy if method_of(strategy) == score.method]
@@ -221,7 +248,7 @@ def _missing(session: Session, step: Step, scores: Sequence[Score]) -> list[NotR
     return missing
 
 
-def _same_net(settings: Settings, text: str, scores: Sequence[Score]) -> dict[str, Any]:
+def _same_net(settings: Settings, text: str, scores: Sequence[Score] | Sequence[TargetScore]) -> dict[str, Any]:
     """Return the options of a missing row's net; what the run leaves open is as in the other rows."""
     nets = {(score.weights, score.image_size) for score in scores if score.method != Method.SCRATCH}
     if len(nets) != 1:
@@ -262,7 +289,7 @@ def is_as_requested(settings: Settings, score: Score | Curve) -> bool:
     )
 
 
-def _is_of(spec: BackboneSpec, settings: Settings, score: Score | Curve) -> bool:
+def _is_of(spec: BackboneSpec, settings: Settings, score: Score | TargetScore | Curve) -> bool:
     """Return whether a score is of a backbone as requested; any weights will do for ``DEFAULT``."""
     weights = spec.weights == "DEFAULT" or score.method == Method.SCRATCH or spec.gives(score.weights)
     size = settings.nets.image_size in (None, score.image_size)
@@ -270,7 +297,7 @@ def _is_of(spec: BackboneSpec, settings: Settings, score: Score | Curve) -> bool
     return weights and size and decoding and score.precision == settings.nets.precision
 
 
-def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
+def is_read_as_requested(settings: Settings, tap: str, score: Score | TargetScore) -> bool:
     """Return whether a head has the requested tap and views; training has neither.
 
     Which blocks ``last-4`` stands for only the net knows: any tap will do.

@@ -1,0 +1,178 @@
+"""From cached features to scores of several labels or of numbers: selected on validation, then scored on test once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.requests import ScoreRequest, record_fields, reuse
+from probeline.evaluate.targets.folds import TargetFold, load_targets, refit_fold, targets_of
+from probeline.evaluate.targets.method import TargetFit, TargetMethod, TargetSelection
+from probeline.evaluate.targets.methods import target_methods
+from probeline.evaluate.targets.selection import select
+from probeline.evaluate.targets.task import Predicted, TargetTask, target_task
+from probeline.format import option
+from probeline.heads.standardize import apply
+from probeline.results.methods import method_info
+from probeline.results.store import SkippedFile
+from probeline.results.targets.score import TARGET_SCORES, TargetScore
+from probeline.session import Session
+from probeline.types import DoubleArray
+
+Head = TypeVar("Head")
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """A selection, the fold of the train rows, what selected, and the seconds it took."""
+
+    selection: TargetSelection[Any]
+    fold: TargetFold
+    chosen_by: str
+    seconds: float
+
+
+def score_targets(features: CachedFeatures, verb: str) -> list[TargetScore]:
+    """Return the scores of all methods of a verb; those that exist are not made again."""
+    shared: dict[str, _Selected] = {}
+    return [score_method(features, method, shared) for method in _methods(features, verb)]
+
+
+def are_targets_scored(features: CachedFeatures, verb: str) -> bool:
+    """Return whether all methods of a verb are scored on some features."""
+    scores = (_find(features, request_target_score(features, method)) for method in _methods(features, verb))
+    return all(isinstance(score, TargetScore) for score in scores)
+
+
+def _methods(features: CachedFeatures, verb: str) -> list[TargetMethod[Any]]:
+    return target_methods(verb, targets_of(features).task, features.session.settings.heads)
+
+
+def request_target_score(features: CachedFeatures, method: TargetMethod[Any]) -> ScoreRequest:
+    """Return the request for the score of a method."""
+    return features.request(method.name, None, **method.options(features.session.settings.heads))
+
+
+def _find(features: CachedFeatures, request: ScoreRequest) -> TargetScore | SkippedFile | None:
+    backbone = features.backbone
+    names = (backbone.name, backbone.weights, request.method, request.seed, request.key)
+    return TARGET_SCORES.find(features.session.reports, *names)
+
+
+def score_method(
+    features: CachedFeatures, method: TargetMethod[Head], shared: dict[str, _Selected] | None = None
+) -> TargetScore:
+    """Return the score of one method, found or new; `shared` keeps the last selection, for a refit of its head."""
+    session, shared = features.session, {} if shared is None else shared
+    task = target_task(targets_of(features).task)
+    request, title = request_target_score(features, method), features.title(method.name, None)
+    found = _find(features, request)
+    known = _headline(task, found) if isinstance(found, TargetScore) else ""
+    message = f"{title}: already scored, skipped{known and f' (test {known})'}"
+    if (finished := reuse(session, found, session.reports / "targets", title, message)) is not None:
+        return finished
+    features.prepare(method_info(method.name).verb)
+    fit = TargetFit(request.options, device=features.fit_device())
+    name = canonical_name(method)
+    if name not in shared:
+        shared.clear()  # heads and features of one method at a time
+        started = time.perf_counter()
+        shared[name] = _Selected(*select(features, method, fit, task), time.perf_counter() - started)
+    selected = shared[name]
+    started = time.perf_counter() - selected.seconds
+    score = _score_on_test(features, method, fit, task, selected, request, started)
+    TARGET_SCORES.save(session.reports, score)
+    chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
+    session.console.result(
+        f"{title}: test {_headline(task, score)}"
+        + (f", {chosen} chosen by {score.chosen_by}" if chosen else "")
+        + f", {score.warm_seconds:.1f} s"
+    )
+    return score
+
+
+def canonical_name(method: TargetMethod[Any]) -> str:
+    """Return what methods that share one selection have in common."""
+    return f"{type(method).__name__} {method.task}"
+
+
+def _headline(task: TargetTask, score: TargetScore) -> str:
+    value = score.metrics[score.selected_by].value
+    return f"{task.title} " + ("undefined" if value is None else f"{value:.4f}")
+
+
+def _score_on_test(
+    features: CachedFeatures,
+    method: TargetMethod[Head],
+    fit: TargetFit,
+    task: TargetTask,
+    selected: _Selected,
+    request: ScoreRequest,
+    started: float,
+) -> TargetScore:
+    session, selection = features.session, selected.selection
+    splits = session.splits
+    truth = load_targets(features, splits.test)
+    heads, index = selection.heads, selection.index
+    if method.is_refit:
+        fold = refit_fold(features)
+        heads, X_test = method.fit(fold, fit, selection.candidates), fold.X_heldout
+    else:
+        X_test = apply(selected.fold.scaler, features.load_raw(splits.test))
+    outputs: DoubleArray | None = None
+    path: list[dict[str, Any]] = []
+    for number, (head, on_val) in enumerate(zip(heads, selection.path, strict=True)):
+        own = method.outputs(head, X_test)
+        value, loss = task.test_values(truth, own)
+        path.append({**on_val, f"test_{task.metric}": value, f"test_{task.loss}": loss})
+        outputs = own if number == index else outputs
+    if outputs is None:
+        raise ValueError(f"{len(path)} outputs for candidate {index}")
+    of_part = session.dataset.groups.get(splits.test.part)
+    groups = None if of_part is None else of_part[splits.test.rows]
+    trainable, head = method.count_parameters(heads[index]), heads[index]
+    on_all = {"n_train": len(splits.train) + len(splits.val)} if method.is_refit else {}
+    seconds = time.perf_counter() - started
+    return TargetScore(
+        **{
+            **record_fields(session, features.backbone, request, fit.device.label),
+            **task.fields(Predicted(truth, outputs), Predicted(selection.Y_val, selection.val_outputs), groups),
+            **on_all,
+        },
+        tap=features.tap,
+        views=session.settings.reading.views,
+        seed=request.seed,
+        n_val=0 if method.is_refit else len(splits.val),
+        n_test=len(splits.test),
+        task=targets_of(features).task,
+        target_names=targets_of(features).names,
+        selected_by=task.metric,
+        val_score=selection.path[index][task.metric],
+        chosen=selection.candidates.values[index],
+        chosen_by=selected.chosen_by if len(path) > 1 else "",
+        trainable=trainable,
+        total=features.frozen_parameters + trainable,
+        warm_seconds=seconds,
+        cold_seconds=seconds + features.extraction_seconds,
+        converged=method.has_converged(head),
+        certificate={"edge": selection.is_at_edge, **method.certificate(head)},
+        path=tuple(path),
+    )
+
+
+def target_outcome(session: Session, score: TargetScore) -> dict[str, Any]:
+    """Return the summary of a score that ``--json`` prints, with the path of its file."""
+    return {
+        "backbone": score.backbone,
+        "weights": score.weights,
+        "tap": score.tap,
+        "views": score.views,
+        "method": score.method,
+        "seed": score.seed,
+        "task": score.task,
+        "metrics": {name: metric.value for name, metric in score.metrics.items()},
+        "chosen": score.chosen,
+        "file": str(TARGET_SCORES.path_of(session.reports, score)),
+    }
