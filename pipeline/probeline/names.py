@@ -45,10 +45,13 @@ class Method(StrEnum):
     CENTROID_SHRUNKEN = "centroid-shrunken"
     HEAD = "head"
     LAST_K = "last-K"
+    BITFIT = "bitfit"
+    LORA = "lora"
     FREEZE_EARLY = "freeze-early"
     FREEZE_MIDDLE = "freeze-middle"
     GRADUAL = "gradual"
     LP_FT = "lp-ft"
+    WISE_FT = "wise-ft"
     FINETUNE = "finetune"
     DISTILL_HEAD = "distill-head"
     DISTILL = "distill"
@@ -73,7 +76,10 @@ class Strategy(StrEnum):
 
     HEAD = "head"
     LAST_K = "last-K"
+    BITFIT = "bitfit"
+    LORA = "lora"
     LP_FT = "lp-ft"
+    WISE_FT = "wise-ft"
     FULL = "full"
     GRADUAL = "gradual"
     FREEZE_EARLY = "freeze-early"
@@ -87,6 +93,12 @@ class Strategy(StrEnum):
 
 DISTILLED = (Strategy.DISTILL, Strategy.DISTILL_HEAD)
 TWO_HEADED = (Strategy.MULTI_TASK, Strategy.MULTI_TASK_HEAD)
+FROM_PROBE = (Strategy.LP_FT, Strategy.WISE_FT)
+"""Strategies that begin at the exact probe's solution."""
+FEW_PARAMETERS = (Strategy.BITFIT, Strategy.LORA)
+"""Strategies that train a few parameters of every stage, while BatchNorm keeps its statistics."""
+AT_ONE_RATE = (Strategy.SCRATCH, *FEW_PARAMETERS)
+"""Strategies that by default train all parameters at the rate of the head."""
 
 TIMM = "timm:"
 

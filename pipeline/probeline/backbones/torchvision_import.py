@@ -34,6 +34,11 @@ def open_clip() -> ModuleType:
     return _package("open_clip", "openclip")
 
 
+def peft() -> ModuleType:
+    """Return ``peft``, which imports transformers."""
+    return _package("peft", "peft")
+
+
 def _package(name: str, extra: str) -> ModuleType:
     """Return a package that imports torchvision, or raise `MissingExtra` with the extra that installs it."""
     if importlib.util.find_spec(name) is None:

@@ -15,14 +15,14 @@ from probeline.evaluate.current_scores import current_scores
 from probeline.extraction.plan import ExtractionPlan, plan_extraction
 from probeline.finetuning.requests import accumulate_over
 from probeline.format import seconds
-from probeline.names import Strategy
+from probeline.names import DISTILLED, FROM_PROBE
 from probeline.options.command_line import shell_command
 from probeline.options.share import torchrun_share
 from probeline.report.records.planned_rows import plan_rows
 from probeline.session import Session
 
 _READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}
-_FROM_THE_PROBE = {Strategy.LP_FT, Strategy.DISTILL, Strategy.DISTILL_HEAD}
+_FROM_THE_PROBE = {*FROM_PROBE, *DISTILLED}
 _SCORING = {"probe", "baselines", "finetune"}
 
 

@@ -34,8 +34,10 @@ from probeline.extraction.fill import fill_missing
 from probeline.finetuning import checkpoint
 from probeline.finetuning.head import TwoHeads, fresh_head
 from probeline.finetuning.requests import candidate_folder, checkpoint_folder
+from probeline.finetuning.training.adapters import AdapterOptions, adapt, merge
+from probeline.finetuning.training_run import checkpoint_key
 from probeline.format import megabytes, plural
-from probeline.identity import canonical, digest
+from probeline.identity import canonical
 from probeline.names import Method
 from probeline.results.methods import method_info
 from probeline.results.score import Score
@@ -135,11 +137,14 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
     backbone = replace(loaded.backbone, preprocess=pretrained.preprocess)
     folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
-    state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate.get("cut")}))
-    dropout = score.chosen.get("dropout", score.options.get("dropout"))
+    state = checkpoint.read(folder, "best", checkpoint_key(score.key, score.certificate.get("cut")))
+    values = {**score.options, **score.chosen}
+    dropout = values.get("dropout")
     dropout = float(dropout) if isinstance(dropout, int | float) else 0.0
     second = len((score.certificate.get("second") or {}).get("classes", ()))
     fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
+    if score.method == Method.LORA:
+        adapt(loaded.net, loaded.tap, (), backbone.preprocess.crop, AdapterOptions.of(values), 0)
     if state is None or not checkpoint.is_of_net(loaded.net, state[0]):
         raise BadCache(
             "the checkpoint of this training is corrupt or missing",
@@ -148,6 +153,8 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
             remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
         )
     loaded.net.load_state_dict(state[0])
+    if score.method == Method.LORA:
+        merge(loaded.net)
     layer = loaded.net.get_submodule(loaded.tap.head)
     if isinstance(layer, nn.Sequential):  # dropout, then the layer
         layer = layer[1]

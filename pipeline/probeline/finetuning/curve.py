@@ -20,9 +20,10 @@ from probeline.finetuning.requests import (
     single_values,
     starting_backbone,
 )
-from probeline.finetuning.training_run import train
+from probeline.finetuning.training_run import prepare_training, train
+from probeline.finetuning.wise_ft import interpolate
 from probeline.metrics.scores import top1
-from probeline.names import PENULTIMATE, Strategy
+from probeline.names import FROM_PROBE, PENULTIMATE, Strategy
 from probeline.session import Session
 from probeline.types import Backbone
 
@@ -76,16 +77,20 @@ def _train_points(
         run_key = result_key(session, "curve", curve=key, seed=job.seed)
         folders.append(checkpoint_folder(session, job.backbone, job.strategy, job.seed, run_key))
         part_title = f"{title}, {len(portion.rows):,} images"
-        run = train(job, options, key=run_key, folder=folders[-1], title=part_title)
-        test, training = session.splits.test, run.training
+        run = train(job, prepare_training(job, options), key=run_key, folder=folders[-1], title=part_title)
+        test, training, measured = session.splits.test, run.training, run.result.best
+        if job.strategy == Strategy.WISE_FT:
+            interpolation = interpolate(job, run, options["wise_steps"])
+            measured = interpolation.chosen
+            seconds += interpolation.seconds
         truth = session.dataset.parts[test.part].labels[test.rows]
         results[case] = {
-            "val_top1": run.result.best["val_top1"],
+            "val_top1": measured["val_top1"],
             "test_top1": top1(truth, training.predict(test, training.feeds.test).main.argmax(1)),
             "epoch": run.result.best_epoch,
         }
         device = training.device
-        probe_seconds = job.probe.fit_seconds if job.strategy == Strategy.LP_FT else 0.0  # of this part alone
+        probe_seconds = job.probe.fit_seconds if job.strategy in FROM_PROBE else 0.0  # of this part alone
         seconds += run.result.seconds + probe_seconds
         # Frozen stages are run, and features extracted, once for all parts.
         preparation = max(preparation, training.seconds - probe_seconds)

@@ -14,14 +14,9 @@ from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
 from probeline.files.decode import encode
 from probeline.finetuning.ranks import ALONE, Ranks
-from probeline.finetuning.requests import (
-    TrainingJob,
-    candidate_folder,
-    checkpoint_folder,
-    options_with_selection,
-    request_training,
-)
-from probeline.finetuning.training_run import TrainingRun, train
+from probeline.finetuning.requests import TrainingJob, candidate_folder, request_training, selected_options
+from probeline.finetuning.training_run import TrainingRun, prepare_training, train
+from probeline.finetuning.wise_ft import Interpolation, find_lp_ft, interpolate
 from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
@@ -70,7 +65,7 @@ class _Trials:
 
 def is_scored(job: TrainingJob) -> bool:
     """Return whether a job has been scored."""
-    request = request_training(job, options_with_selection(job.session, job.strategy))
+    request = request_training(job, selected_options(job))
     return isinstance(find_score(job.session, job.backbone, request), Score)
 
 
@@ -94,7 +89,7 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
         Every training diverged, or the trained net's output is not finite.
     """
     session = job.session
-    options = options_with_selection(session, job.strategy)
+    options = selected_options(job)
     request = request_training(job, options)
     title = f"finetune: {job.title}"
     finished = find_finished(session, job.backbone, request, title) if ranks.is_first else None
@@ -105,17 +100,25 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     from probeline.finetuning import checkpoint
 
     job.warn_of_random_weights("finetune")
-    trials = _train_candidates(job, Grid(options, TRAIN), request.key, ranks)
-    score = _score(job, request, trials)
+    is_wise = job.strategy == Strategy.WISE_FT
+    trials = _take_over(job, ranks) if is_wise else None
+    trials = trials or _train_candidates(job, Grid(options, TRAIN), request.key, ranks)
+    interpolation = interpolate(job, trials.best, options["wise_steps"][0], ranks) if is_wise else None
+    score = _score(job, request, trials, interpolation)
     if not ranks.is_first:
         return None
+    kept = trials.best.folder
+    if interpolation is not None:
+        kept = candidate_folder(job.folder(request.key), score.chosen)
+        interpolation.save(kept, request.key)
     SCORES.save(session.reports, score)
     record_origin(session)
     for folder in trials.folders:
         checkpoint.remove(folder, "last")
-        if folder != trials.best.folder:
+        if folder != kept:
             checkpoint.remove(folder, "best")
-    session.console.result(f"{title}: test top-1 {score.top1:.4f} in {trials.seconds:.0f} s")
+    chosen = f", {option('alpha', score.chosen['alpha'])} chosen by {score.chosen_by}" if is_wise else ""
+    session.console.result(f"{title}: test top-1 {score.top1:.4f}{chosen} in {score.warm_seconds:.0f} s")
     if second := second_task([score.certificate]):
         session.console.result(f"{title}: {second}")
     return score
@@ -123,13 +126,15 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
 
 def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _Trials:
     candidates, title = grid.candidates(), f"finetune {job.title}"
-    folder = checkpoint_folder(job.session, job.backbone, job.strategy, job.seed, key)
+    folder = job.folder(key)
     trials: _Trials | None = None
     diverged: list[str] = []
     for candidate in candidates:
         checkpoints = candidate_folder(folder, candidate)
         try:
-            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=checkpoints, title=title, ranks=ranks)
+            training = prepare_training(job, {**grid.fixed(), **candidate}, ranks)
+            training.say_adapters("finetune", job)
+            run = train(job, training, key=key, folder=checkpoints, title=title, ranks=ranks)
         except Diverged:
             if len(candidates) == 1:
                 raise
@@ -148,34 +153,55 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _
     return trials
 
 
-def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials) -> Score:
+def _take_over(job: TrainingJob, ranks: Ranks) -> _Trials | None:
+    """Return the trials of a finished LP-FT that WiSE-FT goes on from, or None without one."""
+    finished = find_lp_ft(job, ranks)
+    if finished is None:
+        return None
+    run, score, grid = finished.run, finished.facts, finished.grid
+    chosen, path, diverged = finished.candidate, list(score["path"]), list(score["diverged"])
+    return _Trials(grid, run, chosen, path=path, diverged=diverged, seconds=run.result.seconds)
+
+
+def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials, interpolation: Interpolation | None) -> Score:
     session, backbone = job.session, job.backbone
     training, result, splits = trials.best.training, trials.best.result, session.splits
     val = training.predict(splits.val, training.feeds.val)
     test = training.predict(splits.test, training.feeds.test)
     if not all(np.isfinite(output).all() for logits in (val, test) for output in (logits.main, logits.second)):
         raise Diverged(f"{job.title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
+    measured, chosen = result.best, {**trials.chosen, "epoch": result.best_epoch}
+    path = list(trials.path) if len(trials.grid.candidates()) > 1 else []
+    diverged, seconds, optimism = list(trials.diverged), trials.seconds, None
+    if interpolation is not None:
+        measured, chosen = interpolation.chosen, {**chosen, "alpha": interpolation.chosen["alpha"]}
+        points, optimism = interpolation.path(session)
+        path += [{**trials.chosen, **point} for point in points]
+        diverged += [option("alpha", alpha) for alpha in interpolation.diverged]
+        seconds += interpolation.seconds
     certificate = FinetuneCertificate(
         precision=session.settings.nets.precision,
         backbone=backbone.weights_sha256 if job.strategy != Strategy.SCRATCH else "own",
         edge=trials.grid.edge(trials.chosen),
-        diverged=tuple(trials.diverged),
+        diverged=tuple(diverged),
         parts=result.best["parts"],
         cut=training.cut,
     )
+    adapters = {} if training.adapters is None else {"adapters": encode(training.adapters)}
     y_val = session.dataset.parts[splits.val.part].labels[splits.val.rows]
     return Score(
         **score_fields(session, backbone, request, training.device, test.main, (y_val, val.main)),
-        val_top1=result.best["val_top1"],
-        val_score=result.best.get("val_score"),
-        chosen={**trials.chosen, "epoch": result.best_epoch},
+        val_top1=measured["val_top1"],
+        val_score=measured.get("val_score"),
+        chosen=chosen,
         chosen_by=f"val (n={len(splits.val)})",
         trainable=result.trainable,
         total=result.total,
-        warm_seconds=trials.seconds,
-        cold_seconds=trials.seconds + training.seconds,
+        warm_seconds=seconds,
+        cold_seconds=seconds + training.seconds,
         converged=True,
-        certificate={**encode(certificate), **job.objective.certify(val, test)},
+        certificate={**encode(certificate), **adapters, **job.objective.certify(val, test)},
+        optimism=optimism,
         history=result.history,
-        path=tuple(trials.path) if len(trials.grid.candidates()) > 1 else (),
+        path=tuple(path),
     )

@@ -22,7 +22,7 @@ from probeline.types import IntArray
 if TYPE_CHECKING:
     from probeline.finetuning.training.trainer import Trainer
 
-_UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
+_UNUSED = ("lr", "schedule", "warmup", "epochs", "patience", "wise_steps")
 """Options of a training that do not matter to its first steps once their rates are given."""
 
 _TEST_OPTIONS = {"rates": (LOWEST, HIGHEST, STEPS), "smoothing": (SMOOTHING,), "too_high": (TOO_HIGH,)}
@@ -78,9 +78,11 @@ def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
     session, settings = job.session, job.session.settings
     options = _options(job)
     # With a peak rate of 1 a group's rate is its share, to the last digit.
-    values = single_values(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0}
+    unused = {name: values[:1] for name, values in options.items() if name in _UNUSED}
+    values = single_values(options | unused, "lrfind") | {"lr": 1.0}
     job.warn_of_random_weights("lrfind")
     prepared = prepare_training(job, values)
+    prepared.say_adapters("lrfind", job)
     with exact_float32(settings.nets.precision):
         rows, title = session.splits.train.rows, f"lrfind: {job.title}"
         sweep = sweep_rates(prepared.trainer, rows, console=settings.console, title=title)

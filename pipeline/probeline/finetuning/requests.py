@@ -15,8 +15,9 @@ from probeline.finetuning.fitted_probe import FittedProbe
 from probeline.finetuning.objectives import Objective, load_objectives
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION
-from probeline.names import Strategy, method_of
-from probeline.options.grids import CONCERNS, TRAIN, grid
+from probeline.names import FROM_PROBE, Strategy, method_of
+from probeline.options.grids import TRAIN, grid, train_axes
+from probeline.options.groups.fitting import TrainOptions
 from probeline.options.settings import Settings
 from probeline.session import Session
 from probeline.types import Backbone
@@ -33,7 +34,7 @@ class TrainingJob:
     backbone : Backbone
         At its penultimate tap, with the weights that the strategy starts from.
     probe : FittedProbe
-        Where LP-FT starts.
+        Where LP-FT and WiSE-FT start.
     """
 
     session: Session
@@ -52,6 +53,10 @@ class TrainingJob:
     def title(self) -> str:
         """What a line about it begins with, after the verb."""
         return f"{self.session.dataset.name} x {self.backbone.name}, {self.method}, seed {self.seed}"
+
+    def folder(self, key: str) -> Path:
+        """Return the folder of the checkpoints of its training with this key."""
+        return checkpoint_folder(self.session, self.backbone, self.strategy, self.seed, key)
 
     def warn_of_random_weights(self, verb: str) -> None:
         """Say that a net which is meant to be pretrained starts from random weights, if so."""
@@ -82,17 +87,21 @@ def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, 
     training = settings.training
     given = {name for name, _, _ in (word.partition("=") for word in training.train)}
     grid_values = grid("train", TRAIN, training.train).values
-    values = {name: tried for name, tried in grid_values.items() if strategy in CONCERNS.get(name, (strategy,))}
+    axes = train_axes(strategy)
+    values = {name: grid_values[name] if name in given else axis.values for name, axis in axes.items()}
     if "lr" not in given:
         values["lr"] = (training.lr,)
-    if "body" not in given and strategy == Strategy.SCRATCH:
-        values["body"] = (1.0,)
     return {
         **values,
         "epochs": (training.epochs,),
         "batch_size": (settings.compute.batch_size or _BATCH_SIZE,),
-        "freeze_batchnorm": (training.freeze_batchnorm and strategy != Strategy.SCRATCH,),
+        "freeze_batchnorm": (_freezes_batchnorm(training, strategy),),
     }
+
+
+def _freezes_batchnorm(training: TrainOptions, strategy: str) -> bool:
+    """Return whether BatchNorm stays as it is: from scratch it never does, below adapters always."""
+    return strategy == Strategy.LORA or (training.freeze_batchnorm and strategy != Strategy.SCRATCH)
 
 
 def options_with_selection(session: Session, strategy: str) -> dict[str, tuple[Any, ...]]:
@@ -102,6 +111,11 @@ def options_with_selection(session: Session, strategy: str) -> dict[str, tuple[A
     """
     fitted = fit_options(session.settings, session.dataset.class_names)
     return {**training_options(session.settings, strategy), **{name: (value,) for name, value in fitted.items()}}
+
+
+def selected_options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:
+    """Return those options of a job."""
+    return options_with_selection(job.session, job.strategy)
 
 
 def accumulate_over(processes: int, settings: Settings) -> tuple[str, ...]:
@@ -183,7 +197,7 @@ def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -
         **({"draws": "per part"} if max(options["accumulate"]) > 1 else {}),
         flips=session.dataset.flips,
         crop_scale=list(CROP_SCALE),
-        start={"l2": list(L2_GRID), "heads": HEADS_VERSION, **job.probe.fitted} if strategy == Strategy.LP_FT else {},
+        start={"l2": list(L2_GRID), "heads": HEADS_VERSION, **job.probe.fitted} if strategy in FROM_PROBE else {},
         **objective.identity,
     )
 

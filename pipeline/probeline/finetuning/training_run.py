@@ -16,11 +16,16 @@ from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob
 from probeline.heads.class_weights import class_weights
 from probeline.identity import digest
-from probeline.names import TOP1, Strategy
+from probeline.names import FEW_PARAMETERS, FROM_PROBE, TOP1, Strategy
+from probeline.results.members import AdapterFacts
+from probeline.results.score_words import adapters_in_words
+from probeline.session import Session
 from probeline.types import FloatArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetuning.training.setup import Feed
+    from torch import Tensor
+
+    from probeline.finetuning.training.setup import Feed, ValidationSet
     from probeline.finetuning.training.trainer import Trainer, TrainingResult
 
 
@@ -34,6 +39,8 @@ class PreparedTraining:
         In words.
     seconds : float
         Duration of what it needed and what is kept: passes through frozen stages, a probe, a teacher.
+    adapters : AdapterFacts or None
+        None without adapters.
     """
 
     trainer: Trainer
@@ -41,11 +48,17 @@ class PreparedTraining:
     classes: int
     device: str
     seconds: float
+    adapters: AdapterFacts | None = None
 
     @property
     def cut(self) -> str | None:
         """The first module that goes through more than one pass, if the stages below it are run once."""
         return None if self.feeds.cut is None else self.feeds.cut.module
+
+    def say_adapters(self, verb: str, job: TrainingJob) -> None:
+        """Say which layers have adapters, if any."""
+        if self.adapters is not None:
+            job.session.console.say(f"{verb}: {job.title}: {adapters_in_words([self.adapters])}")
 
     def predict(self, split: Split, feed: Feed) -> Logits:
         """Return the net's outputs for the rows of a split, given the feed of its part."""
@@ -58,11 +71,15 @@ class PreparedTraining:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training that has ended, its net as it was after the best epoch, and the folder of its checkpoints."""
+    """A training that has ended, its net as it was after the best epoch, and the folder of its checkpoints.
+
+    `start` are the tensors of the net before the first step, by name, for WiSE-FT alone.
+    """
 
     training: PreparedTraining
     folder: Path
     result: TrainingResult
+    start: Mapping[str, Tensor]
 
 
 def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks = ALONE) -> PreparedTraining:
@@ -73,7 +90,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
     from probeline.finetuning.head import fresh_head, probe_head
     from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
     from probeline.finetuning.training.trainer import Trainer
-    from probeline.finetuning.training.unfreezing import plan_unfreezing
+    from probeline.finetuning.training.unfreezing import only_biases, plan_unfreezing
 
     session, backbone, objective = job.session, job.backbone, job.objective
     settings = session.settings
@@ -82,7 +99,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         **{name: options[name] for name in numbers}, precision=settings.nets.precision, seed=job.seed
     )
     device = choose(settings.compute.device)
-    from_scratch, from_probe = job.strategy == Strategy.SCRATCH, job.strategy == Strategy.LP_FT
+    from_scratch, from_probe = job.strategy == Strategy.SCRATCH, job.strategy in FROM_PROBE
     loaded = session.random_net_of(backbone) if from_scratch else session.net_of(backbone)
     net, tap = loaded.net, loaded.tap
     if from_scratch:
@@ -109,6 +126,14 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
     if from_probe:
         probe_head(net, tap, *job.probe.layer)
         seconds += job.probe.fit_seconds + job.probe.extraction_seconds
+    facts = None
+    if job.strategy == Strategy.BITFIT:
+        stages = only_biases(net, stages, without_batchnorm=training.freeze_batchnorm)
+    elif job.strategy == Strategy.LORA:
+        from probeline.finetuning.training.adapters import AdapterOptions, adapt
+
+        adapted = adapt(net, tap, stages, backbone.preprocess.crop, AdapterOptions.of(options), training.seed)
+        tap, stages, facts = adapted.tap, adapted.stages, adapted.facts
     setup = TrainingSetup(
         net,
         tap,
@@ -123,36 +148,47 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         start="probe" if from_probe else "fresh",
         cut=feeds.cut,
         ranks=ranks,
+        keeps_statistics=job.strategy in FEW_PARAMETERS,
     )
     words = describe(device) if ranks.count == 1 else f"{ranks.count} x {describe(device)}"
-    return PreparedTraining(Trainer(setup), feeds, classes, words, seconds)
+    return PreparedTraining(Trainer(setup), feeds, classes, words, seconds, facts)
+
+
+def validation_set(session: Session, training: PreparedTraining) -> ValidationSet:
+    """Return the images that choose the epoch."""
+    from probeline.finetuning.training.setup import ValidationSet
+
+    val = session.splits.val
+    return ValidationSet(val.rows, training.feeds.val, session.dataset.parts[val.part].labels)
 
 
 def train(
-    job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Path, title: str, ranks: Ranks = ALONE
+    job: TrainingJob, training: PreparedTraining, *, key: str, folder: Path, title: str, ranks: Ranks = ALONE
 ) -> TrainingRun:
     """Train on the train rows as a job specifies, and choose the epoch on val.
 
-    `options` has one value of each of `training_options`; the run's `key` is in its checkpoints in `folder`. Of several
-    processes only the first one reads and writes them.
+    The run's `key` is in its checkpoints in `folder`. Of several processes only the first one reads and writes them.
     """
     from probeline.backbones.device import exact_float32
-    from probeline.finetuning.training.setup import ValidationSet
+    from probeline.finetuning.training.interpolation import copies
 
-    training = prepare_training(job, options, ranks)
     session, trainer = job.session, training.trainer
     if ranks.is_first:
         disk.make_folder(folder)
         mark(session.settings.folders.cache)
-    val = session.splits.val
+    start = copies(trainer.net.state_dict()) if job.strategy == Strategy.WISE_FT else {}
     with exact_float32(trainer.options.precision):
         result = trainer.fit(
             session.splits.train.rows,
-            ValidationSet(val.rows, training.feeds.val, session.dataset.parts[val.part].labels),
-            # A run that continues from a checkpoint continues with the same arithmetic.
-            key=digest({"run": key, "cut": training.cut}),
+            validation_set(session, training),
+            key=checkpoint_key(key, training.cut),
             folder=folder,
             console=session.console,
             title=title,
         )
-    return TrainingRun(training, folder, result)
+    return TrainingRun(training, folder, result, start)
+
+
+def checkpoint_key(key: str, cut: str | None) -> str:
+    """Return the key of the checkpoints of a run: one that goes on goes on with the same arithmetic."""
+    return digest({"run": key, "cut": cut})

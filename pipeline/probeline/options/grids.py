@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from probeline.errors import BadOption, nearest
-from probeline.names import DISTILLED, TWO_HEADED
+from probeline.names import AT_ONE_RATE, DISTILLED, TWO_HEADED, Strategy
 
 _MOST = 2**31 - 1
+_NAME = re.compile(r"[A-Za-z0-9_]+([.+][A-Za-z0-9_]+){0,30}")
 
 
 @dataclass(frozen=True)
 class Axis:
     """One hyper-parameter: its default values, all of one type, and whether several can be compared.
 
-    `within` has the least and the most of a number, or the valid names.
+    `within` has the least and the most of a number, or the valid names; if it is empty, a name may have letters, digits
+    and ``_ . +``.
     """
 
     values: tuple[Any, ...]
@@ -73,11 +76,27 @@ TRAIN: Mapping[str, Axis] = {
     "temperature": Axis((4.0,), (0.01, 1000.0), several=False),
     "alpha": Axis((0.5,), (0.0, 1.0), several=False),
     "second_weight": Axis((0.5,), (0.0, 100.0), several=False),
+    "lora_r": Axis((8,), (1, 65536)),
+    "lora_alpha": Axis((16.0,), (1e-6, 1e6)),
+    "lora_dropout": Axis((0.0,), _SHARE),
+    "lora_targets": Axis(("auto",), ()),
+    "wise_steps": Axis((10,), (1, 1000), several=False),
 }
 """How a whole net, or its upper part, is trained."""
 
-CONCERNS = {"temperature": DISTILLED, "alpha": DISTILLED, "second_weight": TWO_HEADED}
+CONCERNS: Mapping[str, Sequence[Strategy]] = {
+    **dict.fromkeys(("temperature", "alpha"), DISTILLED),
+    "second_weight": TWO_HEADED,
+    **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), (Strategy.LORA,)),
+    "wise_steps": (Strategy.WISE_FT,),
+}
 """The strategies that use an axis of `TRAIN` which others do not."""
+
+
+def train_axes(strategy: str) -> dict[str, Axis]:
+    """Return the axes of `TRAIN` that a strategy uses, with its own defaults."""
+    axes = {name: axis for name, axis in TRAIN.items() if strategy in CONCERNS.get(name, (strategy,))}
+    return axes | ({"body": replace(TRAIN["body"], values=(1.0,))} if strategy in AT_ONE_RATE else {})
 
 
 @dataclass(frozen=True)
@@ -157,7 +176,10 @@ def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:
         values = tuple(sorted({of_type(text) for text in listed.split(",")}))
     except ValueError:
         values = ()
-    if of_type is str:
+    if of_type is str and not axis.within:
+        expected = "names of letters, digits and _ . +"
+        known = all(_NAME.fullmatch(value) for value in values)
+    elif of_type is str:
         expected = f"one of {', '.join(axis.within)}"
         known = all(value in axis.within for value in values)
     else:

@@ -64,6 +64,7 @@ class ChosenMembers:
     l2: NotNegative | None = None
     epoch: Positive | None = None
     dropout: Share | None = None
+    alpha: Share | None = None
 
 
 Chosen = Annotated[Mapping[str, Any], Members(ChosenMembers)]
@@ -92,6 +93,31 @@ class SecondTaskFacts:
 
 
 @dataclass(frozen=True)
+class AdapterFacts:
+    """Adapters of low rank, by how they are put into a net, and what was left out.
+
+    Attributes
+    ----------
+    linear, convolutions : int
+        Layers with an adapter next to them.
+    parametrized : int
+        Weights that are read without a call of their layer, or whose layer is of a kind of its own.
+    grouped, shared : int
+        Grouped convolutions, and weights that several modules share: they have none.
+    parameters : int
+        Of all adapters.
+    """
+
+    rank: Positive
+    linear: Count
+    convolutions: Count
+    parametrized: Count
+    grouped: Count
+    shared: Count
+    parameters: Positive
+
+
+@dataclass(frozen=True)
 class CertificateMembers:
     """What proves a fit, as far as a report words it."""
 
@@ -99,6 +125,7 @@ class CertificateMembers:
     diverged: tuple[str, ...] = ()
     cut: Name | None = None
     second: SecondTaskFacts | None = None
+    adapters: AdapterFacts | None = None
 
 
 Certificate = Annotated[Mapping[str, Any], Members(CertificateMembers)]
@@ -125,6 +152,7 @@ class CandidateMembers:
     """One candidate of a selection: its scores on val, and on test if they were computed after the selection."""
 
     l2: NotNegative | None = None
+    alpha: Share | None = None
     top1: Share | None = None
     nll: Loss | None = None
     test_top1: Share | None = None

@@ -57,10 +57,13 @@ METHODS = (
     ),
     MethodInfo("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
     MethodInfo("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
+    MethodInfo("bitfit", "BitFit, biases and head", "BitFit", "finetune", "#CCAD66", seeded=True),
+    MethodInfo("lora", "LoRA, adapters and head", "LoRA", "finetune", "#804046", seeded=True),
     MethodInfo("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
     MethodInfo("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#E58F7E", seeded=True),
     MethodInfo("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#BF3939", seeded=True),
     MethodInfo("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#5F44E5", seeded=True),
+    MethodInfo("wise-ft", "WiSE-FT, between probe and LP-FT", "WiSE-FT", "finetune", "#604080", seeded=True),
     MethodInfo("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
     MethodInfo(
         "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#E50B78", seeded=True

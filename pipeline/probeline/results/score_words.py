@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from probeline.format import abridge, decimals, few, percent
+from probeline.format import abridge, decimals, few, listing, percent, plural
 from probeline.metrics.intervals import wilson
+from probeline.results.members import AdapterFacts
 from probeline.results.score import Score
 
 _NAMED = 4
@@ -58,6 +59,36 @@ def second_task(certificates: Sequence[Mapping[str, Any]]) -> str:
         return ""
     parts = ", ".join(f"{role} {_accuracy([task[role] for task in tasks])}" for role in ("test", "val"))
     return f"second task, {len(tasks[0]['classes'])} classes: {parts}"
+
+
+def adapters(certificates: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the certificates of a row's seeds say of adapters; empty where there are none."""
+    found = [certificate["adapters"] for certificate in certificates if certificate.get("adapters") is not None]
+    return adapters_in_words([AdapterFacts(**facts) for facts in found]) if found else ""
+
+
+def adapters_in_words(facts: Sequence[AdapterFacts]) -> str:
+    """Return which layers have adapters; of several seeds, which may have chosen other ranks or targets, a range."""
+    kinds = {"linear layer": "linear", "convolution": "convolutions", "parametrized weight": "parametrized"}
+    where = [_span(facts, name, kind) for kind, name in kinds.items() if any(getattr(one, name) for one in facts)]
+    left = left_out(max(one.grouped for one in facts), max(one.shared for one in facts))
+    return f"adapters of rank {_span(facts, 'rank')} on {listing(where)}, {_span(facts, 'parameters')} parameters" + (
+        f"; left as they are: {left}" if left else ""
+    )
+
+
+def _span(facts: Sequence[AdapterFacts], name: str, noun: str = "") -> str:
+    """Return the least and the largest value of a field, with a noun if one is given."""
+    low, high = (end(getattr(one, name) for one in facts) for end in (min, max))
+    number = f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    return f"{number} {plural(high, noun).partition(' ')[2]}" if noun else number
+
+
+def left_out(grouped: int, shared: int) -> str:
+    """Return in words which weights cannot have an adapter; empty if there are none."""
+    kinds = {"grouped convolution": grouped, "weight shared by several modules": shared}
+    plurals = {"weight shared by several modules": "weights shared by several modules"}
+    return listing([plural(number, kind, plurals.get(kind, "")) for kind, number in kinds.items() if number])
 
 
 def _accuracy(read: Sequence[Mapping[str, Any]]) -> str:

@@ -88,7 +88,8 @@ class TrainingSetup:
 
     The net has its new head and is trained in place; `stages` begin at the image. `feed` and labels int64 [N] are of
     the part that train rows come from. `cut` is the stage whose input the feeds give; without it they give pixels.
-    With several `ranks` each process has a setup, which differs in `ranks` and `device` alone.
+    With several `ranks` each process has a setup, which differs in `ranks` and `device` alone. `keeps_statistics` is
+    whether BatchNorm runs with the statistics that it has, also if its parameters are trained.
     """
 
     net: nn.Module
@@ -104,6 +105,7 @@ class TrainingSetup:
     start: Start = "fresh"
     cut: Stage | None = None
     ranks: Ranks = ALONE
+    keeps_statistics: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ class Stepper:
             if not is_trained:
                 for path in stage.modules:
                     net.get_submodule(path).eval()
-        if self._options.freeze_batchnorm:
+        if self._options.freeze_batchnorm or self._setup.keeps_statistics:
             for norm in norms(net):
                 norm.eval()
 

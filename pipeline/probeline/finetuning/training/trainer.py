@@ -61,6 +61,11 @@ class TrainingResult:
         return self.history[self.best_epoch - 1]
 
     @property
+    def history_to_best(self) -> tuple[dict[str, Any], ...]:
+        """The history up to the best epoch."""
+        return self.history[: self.best_epoch]
+
+    @property
     def selection_score(self) -> tuple[float, float]:
         """What trainings are compared by, the higher the better."""
         return _selection_score(self.best)

@@ -30,7 +30,7 @@ from probeline.names import (
 )
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
-from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
+from probeline.options.grids import MLP, SGD, Axis, grid, train_axes
 from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
 from probeline.options.verbs import VERBS
 from probeline.report.model.content import NotRun, ReportContent
@@ -152,21 +152,20 @@ def _training(known: Sequence[Settings], score: Score | TargetScore, weights: st
     """Return the options of a row of training."""
     options, settings = score.options, known[0]
     strategies = [strategy for strategy in Strategy if method_of(strategy) == score.method]
-    words = _words({name: axis for name, axis in TRAIN.items() if name != "lr"}, options)
-    if score.method == Method.SCRATCH:
-        words = tuple(word for word in words if word != "body=1.0")  # its default: the whole net at one rate
+    strategy = strategies[0] if strategies else score.method
+    words = _words({name: axis for name, axis in train_axes(strategy).items() if name != "lr"}, options)
     rates = options.get("lr")
     if isinstance(rates, list):
         words += (f"lr={','.join(map(str, rates))}",)
     return {
         **({} if rates is None or isinstance(rates, list) else {"lr": rates}),
-        "strategies": (strategies[0] if strategies else score.method,),
+        "strategies": (strategy,),
         "epochs": options.get("epochs", settings.training.epochs),
         "train": words,
         "batch_size": options.get("batch_size", settings.compute.batch_size),
         "views": options.get("views", 0),
         "unfreeze": tuple(options.get("unfreeze", ())),
-        "freeze_batchnorm": bool(options.get("freeze_batchnorm", False)),
+        "freeze_batchnorm": bool(options.get("freeze_batchnorm", False)) and strategy != Strategy.LORA,
         "teacher": _teacher(known, options.get("teacher"), weights),
         "second": _second(known, str(options.get("second", ""))),
     }
