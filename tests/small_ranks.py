@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from probeline.errors import Diverged, ProbelineError
 from probeline.finetuning.ranks import Ranks, joined
+from probeline.finetuning.training.adapters import AdapterOptions
 from probeline.finetuning.training.losses import DistillationLoss
 from probeline.finetuning.training.trainer import Trainer
 from probeline.options.share import torchrun_share
@@ -35,9 +36,11 @@ from small_trainings import (
     Interrupted,
     Steps,
     Tiny,
+    attention_net,
     fit,
     lines,
     make_trainer,
+    small_vit,
     state,
 )
 
@@ -118,6 +121,11 @@ def train_with_teacher(ranks: Ranks, folder: Path) -> dict[str, Any]:
     return result(make_trainer(TWO, loss=DistillationLoss(0.1, logits, 2.0, 0.5), ranks=ranks), folder)
 
 
+def train_adapters(ranks: Ranks, folder: Path, make: Callable[[], nn.Module]) -> dict[str, Any]:
+    options = AdapterOptions(rank=4, alpha=8.0, dropout=0.0, targets="auto")
+    return result(make_trainer(TWO, make=make, strategy="lora", adapters=options, ranks=ranks), folder)
+
+
 def fail(work: Callable[[], object]) -> dict[str, Any]:
     try:
         work()
@@ -164,6 +172,9 @@ EQUAL: Mapping[str, Callable[[Ranks, Path], dict[str, Any]]] = {
         make_trainer(replace(TWO, precision="fp16"), ranks=ranks), folder, range(3)
     ),
     "a teacher": train_with_teacher,
+    "biases": lambda ranks, folder: result(make_trainer(TWO, strategy="bitfit", ranks=ranks), folder),
+    "adapters": lambda ranks, folder: train_adapters(ranks, folder, small_vit),
+    "adapters of attention": lambda ranks, folder: train_adapters(ranks, folder, attention_net),
     "patience": lambda ranks, folder: result(make_trainer(replace(TWO, patience=1), ranks=ranks), folder),
 }
 """Two parts of a batch, one in each of two processes: a sum of two gradients is the same in any order."""

@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
 from probeline.console import Silence
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.ranks import ALONE, Ranks
+from probeline.finetuning.training.adapters import AdapterOptions, adapt
 from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
 from probeline.finetuning.training.trainer import Trainer, TrainingResult
-from probeline.finetuning.training.unfreezing import plan_unfreezing
+from probeline.finetuning.training.unfreezing import only_biases, plan_unfreezing
 from probeline.images import PixelArray, Preprocess
+from probeline.names import FEW_PARAMETERS
 from probeline.types import IntArray
 
 CPU = torch.device("cpu")
@@ -109,6 +112,7 @@ def make_trainer(
     size: int = SIZE,
     strategy: str = "full",
     unfreeze: tuple[int, ...] = (),
+    adapters: AdapterOptions | None = None,
     labels: IntArray = LABELS,
     loss: CrossEntropy | None = None,
     second: int = 0,
@@ -120,8 +124,24 @@ def make_trainer(
     fresh_head(net, tap, CLASSES, training.seed, training.dropout, second)
     unfreezing = plan_unfreezing(strategy, len(stages), training.epochs, unfreeze)
     loss = loss or CrossEntropy(training.label_smoothing)
+    if strategy == "bitfit":
+        stages = only_biases(net, stages, without_batchnorm=training.freeze_batchnorm)
+    if adapters is not None:
+        adapted = adapt(net, tap, stages, size, adapters, training.seed)
+        tap, stages = adapted.tap, adapted.stages
     setup = TrainingSetup(
-        net, tap, stages, unfreezing, preprocess(size), feed, labels, CPU, training, loss, ranks=ranks
+        net,
+        tap,
+        stages,
+        unfreezing,
+        preprocess(size),
+        feed,
+        labels,
+        CPU,
+        training,
+        loss,
+        ranks=ranks,
+        keeps_statistics=strategy in FEW_PARAMETERS,
     )
     return Trainer(setup)
 
@@ -172,6 +192,22 @@ class Steps(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.top(self.mid(self.low(images))).mean((2, 3)))
         return logits
+
+
+def small_vit() -> nn.Module:
+    """Return timm's ViT: two blocks of four linear layers each, qkv, proj, fc1 and fc2."""
+    net: nn.Module = vision.timm().create_model(
+        "vit_tiny_patch16_224", img_size=SIZE, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7
+    )
+    return net
+
+
+def attention_net() -> nn.Module:
+    """Return torchvision's ViT, whose ``nn.MultiheadAttention`` reads its weights without calling a layer."""
+    net: nn.Module = vision.models().VisionTransformer(
+        image_size=SIZE, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=7
+    )
+    return net
 
 
 class Interrupted:

@@ -48,7 +48,10 @@ TAPS = ("penultimate", "features.9+penultimate")
 TRAININGS: dict[str, dict[str, Any]] = {
     "full": {"train": ("lr=1e-3,1e-2", "decay=0.5,1", "dropout=0.2")},
     "last-1": {"train": ("augment=none",)},
+    "bitfit": {},
+    "lora": {"train": ("lora_r=2,3", "dropout=0.2"), "lr": 0.01},
     "lp-ft": {"train": ("augment=none",)},
+    "wise-ft": {"train": ("augment=none", "wise_steps=4"), "lr": 0.01},
     "scratch": {},
     "multi-task": {"second": ("warm=red", "cool=blue,green")},
 }

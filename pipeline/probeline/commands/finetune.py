@@ -9,7 +9,7 @@ from probeline.errors import BadData, Diverged, FoundUnreadable
 from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.finetuning.by_crew import train_by_crew
-from probeline.finetuning.fit import finetune
+from probeline.finetuning.fit import finetune, require_packages
 from probeline.finetuning.ranks import ALONE, Ranks, device_of_rank, joined, threads_of_rank
 from probeline.finetuning.requests import accumulate_over, plan_jobs
 from probeline.options.share import Share, torchrun_share
@@ -29,6 +29,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 
 
 def _train(session: Session, ranks: Ranks) -> list[dict[str, Any]]:
+    require_packages(session)
     fits = session.settings.fitting
     scores: list[Score | None] = []
     diverged: list[Diverged] = []

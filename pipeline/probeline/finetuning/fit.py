@@ -14,7 +14,7 @@ from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
 from probeline.files.decode import encode
 from probeline.finetuning.ranks import ALONE, Ranks
-from probeline.finetuning.requests import TrainingJob, candidate_folder, request_training, selected_options
+from probeline.finetuning.requests import TrainingJob, candidate_folder, plan_jobs, request_training, selected_options
 from probeline.finetuning.training_run import TrainingRun, prepare_training, train
 from probeline.finetuning.wise_ft import Interpolation, find_lp_ft, interpolate
 from probeline.format import option
@@ -22,6 +22,7 @@ from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
 from probeline.results.score import SCORES, Score
 from probeline.results.score_words import second_task
+from probeline.session import Session
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,18 @@ def is_scored(job: TrainingJob) -> bool:
     """Return whether a job has been scored."""
     request = request_training(job, selected_options(job))
     return isinstance(find_score(job.session, job.backbone, request), Score)
+
+
+def require_packages(session: Session) -> None:
+    """Raise MissingExtra before anything is trained if a training that is yet to be done needs a missing package."""
+    settings = session.settings
+    if Strategy.LORA in settings.training.strategies:
+        alone = session.under(settings.changed(strategies=(Strategy.LORA.value,)))
+        seeds = range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)
+        if not all(is_scored(job) for job in plan_jobs(alone, seeds)):
+            from probeline.backbones import torchvision_import
+
+            torchvision_import.peft()
 
 
 @overload

@@ -56,7 +56,7 @@ class Interpolation:
     def path(self, session: Session) -> tuple[list[dict[str, Any]], float]:
         """Return the scores of every point on val and, now that one is chosen, on test; and the optimism of the choice.
 
-        The net is the chosen one again afterwards.
+        The net is the last of them afterwards.
         """
         metric = session.settings.fitting.metric
         task, split, training = task_of(session.dataset, metric), session.splits.test, self.run.training
@@ -69,7 +69,6 @@ class Interpolation:
             on_test = {f"test_{name}": value for name, value in task.measures(truth, logits).items()}
             losses = {"nll": point["val_loss"], "test_nll": loss if math.isfinite(loss) else None}
             path.append({"alpha": point["alpha"], **on_val, **on_test, **losses})
-        self.line.move_to(self.chosen["alpha"])
         scores = [entry[f"test_{metric}"] for entry in path]
         return path, max(scores) - scores[self.points.index(self.chosen)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from statistics import fmean
 from typing import Any
 
@@ -64,7 +65,8 @@ def second_task(certificates: Sequence[Mapping[str, Any]]) -> str:
 def adapters(certificates: Sequence[Mapping[str, Any]]) -> str:
     """Return what the certificates of a row's seeds say of adapters; empty where there are none."""
     found = [certificate["adapters"] for certificate in certificates if certificate.get("adapters") is not None]
-    return adapters_in_words([AdapterFacts(**facts) for facts in found]) if found else ""
+    names = [field.name for field in fields(AdapterFacts)]
+    return adapters_in_words([AdapterFacts(**{name: one[name] for name in names}) for one in found]) if found else ""
 
 
 def adapters_in_words(facts: Sequence[AdapterFacts]) -> str:
@@ -82,6 +84,21 @@ def _span(facts: Sequence[AdapterFacts], name: str, noun: str = "") -> str:
     low, high = (end(getattr(one, name) for one in facts) for end in (min, max))
     number = f"{low:,}" if low == high else f"{low:,}–{high:,}"
     return f"{number} {plural(high, noun).partition(' ')[2]}" if noun else number
+
+
+def interpolation(scores: Sequence[Score]) -> str:
+    """Return the validation accuracy of the ends of a line of nets and of the chosen one; empty without such a line."""
+    values: dict[str, list[float]] = {"probe": [], "chosen": [], "fine-tuned": []}
+    for score in scores:
+        points = {point["alpha"]: point["top1"] for point in score.path if point.get("alpha") is not None}
+        if not {0.0, 1.0, score.chosen.get("alpha")} <= points.keys():
+            return ""
+        for name, alpha in zip(values, (0.0, score.chosen["alpha"], 1.0), strict=True):
+            values[name].append(points[alpha])
+    if not values["probe"]:
+        return ""
+    start, chosen, end = (percent(fmean(own), decimals([scores[0].n_val])) for own in values.values())
+    return f"on validation {start} % at alpha 0, the probe's net, {chosen} % as chosen, {end} % at alpha 1, as LP-FT"
 
 
 def left_out(grouped: int, shared: int) -> str:

@@ -155,7 +155,8 @@ def _agreement(rule: str, trained: Candidate, decision: Recommendation) -> str:
     gains = difference.top1 > 0
     if rule == _FROZEN:
         return "the measurements contradict it" if gains else "the measurements agree"
-    meant = method == Method.FINETUNE if rule == _WHOLE else LAST_K.fullmatch(method) or method == Method.LP_FT
+    partly = LAST_K.fullmatch(method) or method in (Method.LP_FT, Method.WISE_FT)
+    meant = method == Method.FINETUNE if rule == _WHOLE else partly
     if gains and not meant:
         return "the measurements agree that training pays, though with another strategy"
     return "the measurements agree" if gains else "the measurements contradict it"

@@ -110,6 +110,24 @@ TERMS = (
         "Linear probing, then fine-tuning: the whole net is trained from the probe's solution (Kumar et al., 2022).",
         _has_method(Method.LP_FT),
     ),
+    Term(
+        "WiSE-FT",
+        "A point on the line from the weights that LP-FT begins with (alpha 0) to those that it ends with (alpha 1), "
+        "selected on validation (Wortsman et al., 2022).",
+        _has_method(Method.WISE_FT),
+    ),
+    Term(
+        "BitFit",
+        "Only the biases of the pretrained net, those of its norms too, and a new head are trained (Ben Zaken et al., "
+        "2022).",
+        _has_method(Method.BITFIT),
+    ),
+    Term(
+        "LoRA",
+        "The pretrained weights stay as they are; trained are a new head and adapters, whose product of two small "
+        "matrices is added to a weight (Hu et al., 2022).",
+        _has_method(Method.LORA),
+    ),
     Term("full fine-tune", "The whole pretrained net is trained with a new head.", _has_method(Method.FINETUNE)),
     Term("from scratch", "The same net, trained from random weights.", _has_method(Method.SCRATCH)),
     Term(

@@ -14,6 +14,7 @@ from probeline.report.model.row import Block, Row, uneven
 from probeline.report.sections.section import RESULTS, Section, View
 from probeline.report.sections.tables import TOP1, Column, bar_bounds, bullets, join_parts, page_table, row_table
 from probeline.results.methods import method_info
+from probeline.results.score_words import adapters, interpolation
 
 _FIRST = (TOP1, "Difference from the probe", "Cold s", "Warm s", "Trainable / total")
 """On the page these columns come first, as a narrow screen shows few."""
@@ -164,6 +165,13 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         if "teacher" in row.options
     ]
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
+    notes += [
+        f"{row.short} on {block.title}: {words}."
+        for block in blocks
+        for row, scores in zip(block.rows, block.scores, strict=True)
+        for words in (adapters([score.certificate for score in scores]), interpolation(scores))
+        if words
+    ]
     notes += _weight_notes(rows)
     classes = rows[0].per_class
     untested = f" without {n} of {len(classes)} that have no test image" if (n := classes.count(None)) else ""
