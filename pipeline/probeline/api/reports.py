@@ -29,6 +29,7 @@ from probeline.report.folder import ReportFolder
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
+from probeline.report.records.groups import grouping_of
 from probeline.report.terminal import row_records, terminal_table
 from probeline.report.write import Report as ReportFiles
 from probeline.report.write import write_report
@@ -98,7 +99,8 @@ class Report:
         target = path_of(path).expanduser()
         if not target.suffix:
             source = self._files
-            paths = [source.markdown, source.csv, source.page, *source.figures, source.json]
+            tables = [source.csv, *([source.groups] if source.groups else [])]
+            paths = [source.markdown, *tables, source.page, *source.figures, source.json]
             names = [path.relative_to(source.page.parent).as_posix() for path in paths]
             folder = ReportFolder(target.resolve())
             folder.refuse_links(names)
@@ -122,7 +124,7 @@ class Report:
         return write_report(replace(self._content, folder=self._folder.path))
 
 
-def compare(results: Comparable | Iterable[Comparable]) -> Report:
+def compare(results: Comparable | Iterable[Comparable], *, by: Mapping[str, Any] | None = None) -> Report:
     """Return the report of one result, or of several on the same test rows.
 
     Parameters
@@ -130,11 +132,16 @@ def compare(results: Comparable | Iterable[Comparable]) -> Report:
     results : Result, or iterable of Result, LearningCurve and DataChecks
         As :func:`probeline.probe`, :func:`probeline.finetune`, :func:`probeline.curve` and :func:`probeline.doctor`
         return them; at least one `Result`.
+    by : mapping, optional
+        Accuracy by group of test rows: a title for each kind of group, and its values as :meth:`Result.by_group` takes
+        them.
 
     Raises
     ------
     BadOption
         The results are of other rows, labels or classes.
+    BadData
+        Values in `by` that are not one for each row.
     """
     results = [results] if isinstance(results, Comparable) else list(results)
     scored = [result for result in results if isinstance(result, Result)]
@@ -157,6 +164,7 @@ def compare(results: Comparable | Iterable[Comparable]) -> Report:
             blocks=blocks(list(scores.values())),
             curves=[result.record for result in results if isinstance(result, LearningCurve)],
             findings=checks[-1] if checks else None,
+            groupings=[grouping_of(title, values, first.session) for title, values in (by or {}).items()],
             more_conditions=data_conditions(first.session),
         )
     )

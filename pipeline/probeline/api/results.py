@@ -13,8 +13,10 @@ from scipy.special import softmax
 from probeline.environment import describe_environment
 from probeline.errors import BadOption
 from probeline.format import option, percent
+from probeline.report.model.groups import by_groups
 from probeline.report.model.row import Row
 from probeline.report.model.rows import blocks
+from probeline.report.records.groups import grouping_of
 from probeline.report.targets.difference import columns_of
 from probeline.results.methods import method_info
 from probeline.results.score import Score
@@ -143,6 +145,40 @@ class Result:
             name = "prediction" if len(self.scores) == 1 else f"prediction_seed{score.seed}"
             columns[name] = self.classes[list(score.predictions)]
         return frame(columns)
+
+    def by_group(self, values: Any) -> pd.DataFrame:
+        """Return a pandas data frame of the accuracy by group of test rows, one line for each group, largest first.
+
+        Parameters
+        ----------
+        values : mapping, Series or sequence
+            The group of each row: by sample id, or one for each test row in the order of :meth:`to_frame`, or one for
+            each row of the features if the test rows are some of these. Rows without one (None, NaN, empty text, or no
+            such sample id) are a group of their own, named ``(no value)``.
+
+        Returns
+        -------
+        DataFrame
+            ``group``, ``n``, ``top1``, its 95 % interval ``low`` to ``high``, ``macro``, ``difference`` (from all other
+            test rows), ``p`` (Fisher's exact test, adjusted by Holm's method) and ``worse``, if that is significant;
+            shares in [0, 1]. Groups of fewer than 30 rows are not compared and have no ``p``.
+
+        Raises
+        ------
+        BadData
+            Another number of values, no value at all, or more than 1,000 different ones.
+        """
+        from probeline.api.frames import frame
+
+        groups = by_groups(self.scores, [grouping_of("values", values, self.session)])[0].groups
+        low, high = zip(*(group.interval for group in groups), strict=True)
+        columns: dict[str, Any] = {
+            name: [getattr(group, name) for group in groups]
+            for name in ("name", "n", "top1", "macro", "difference", "p", "worse")
+        }
+        order = ("n", "top1", "low", "high", "macro", "difference", "p", "worse")
+        columns |= {"low": list(low), "high": list(high)}
+        return frame({"group": columns["name"], **{name: columns[name] for name in order}})
 
     def summary(self) -> str:
         """Return the result in a few lines: accuracy, interval, what was chosen and how, n, seconds and versions."""

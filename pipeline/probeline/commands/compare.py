@@ -13,6 +13,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
+from probeline.report.records.groups import load_groupings
 from probeline.report.records.loading import (
     load_curves,
     load_findings,
@@ -23,6 +24,7 @@ from probeline.report.records.loading import (
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
 from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
+from probeline.report.sections.scores.groups import group_lines
 from probeline.report.targets.compare import compare_targets
 from probeline.report.terminal import terminal_table
 from probeline.report.write import write_report
@@ -58,6 +60,7 @@ def run(session: Session) -> dict[str, object]:
         findings=load_findings(session, scores),
         qualities=qualities,
         alignment=alignment,
+        groupings=load_groupings(session),
         commands=commands(settings, table, session.steps),
         folder=session.reports,
     )
@@ -71,6 +74,8 @@ def run(session: Session) -> dict[str, object]:
         console.result(
             f"compare: {matched} of {len(published.lines)} published numbers of {published.recipe} compared with ours"
         )
+    for line in group_lines(content):
+        console.result(line)
     state = "written to" if report.written else "is up to date in"
     console.say(f"compare: the report {state} {report.markdown}")
     console.say(f"compare: the page is {report.page}")

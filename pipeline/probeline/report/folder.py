@@ -18,7 +18,7 @@ from probeline.format import few, plural
 from probeline.identity import digest, digest_bytes
 from probeline.text import json_text
 
-RECORD_NAME, FIGURES = "report.json", "figures"
+RECORD_NAME, FIGURES, GROUPS = "report.json", "figures", "groups.csv"
 
 _BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
 """Of a report's record, even if its end is lost."""
@@ -26,7 +26,7 @@ _BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
 _LONGEST_NAME = 255
 """Bytes that file systems take."""
 
-_REMOVABLE = re.compile(rf"{FIGURES}/[^/]+\.png|[^/]+\.parquet")
+_REMOVABLE = re.compile(rf"{FIGURES}/[^/]+\.png|{re.escape(GROUPS)}|[^/]+\.parquet")
 """What not every report has."""
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probeline.format import escape
 from probeline.identity import REPORT_VERSION, digest
-from probeline.report.folder import FIGURES, RECORD_NAME, ReportFolder
+from probeline.report.folder import FIGURES, GROUPS, RECORD_NAME, ReportFolder
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
 from probeline.report.sections.registry import SECTIONS, all_sections, installed_sections, markdown_order
+from probeline.report.sections.scores.groups import groups_csv
 from probeline.report.sections.section import Section
 from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
@@ -47,6 +48,8 @@ class Report:
     csv: Path
     page: Path
     figures: tuple[Path, ...]
+    groups: Path | None
+    """The table of accuracy by group, if there is one."""
     written: bool
 
 
@@ -54,10 +57,10 @@ def write_report(content: ReportContent) -> Report:
     """Write the files of a report into its folder, unless they are up to date.
 
     They are if report.json is intact and of the same content, sections and `REPORT_VERSION`, and every file that it
-    lists has the stated bytes; then nothing is written, and matplotlib is not imported. Figures that only the previous
-    report lists are removed, unless they have changed; no other file is touched. A stranger's file that has the name of
-    one is put aside with a warning. A section of another distribution that cannot be rendered is left out with a
-    warning.
+    lists has the stated bytes; then nothing is written, and matplotlib is not imported. Figures and tables that only
+    the previous report lists are removed, unless they have changed; no other file is touched. A stranger's file that
+    has the name of one is put aside with a warning. A section of another distribution that cannot be rendered is left
+    out with a warning.
 
     Raises
     ------
@@ -82,6 +85,7 @@ def write_report(content: ReportContent) -> Report:
         _MARKDOWN: markdown(content, sections).encode(),
         _CSV: csv_table(content.blocks).encode(),
         _PAGE: render(content, sections),
+        **({GROUPS: groups_csv(content).encode()} if content.by_group else {}),
         **{figure.path.relative_to(folder.path).as_posix(): png for figure, png in drawn},
     }
     record = {
@@ -109,6 +113,7 @@ def _is_rendered(section: Section, content: ReportContent) -> bool:
     return True
 
 
-def _report(folder: Path, files: Iterable[str], *, written: bool) -> Report:
+def _report(folder: Path, files: Collection[str], *, written: bool) -> Report:
     figures = tuple(folder / name for name in files if name.startswith(f"{FIGURES}/"))
-    return Report(folder / _MARKDOWN, folder / RECORD_NAME, folder / _CSV, folder / _PAGE, figures, written)
+    always = (folder / _MARKDOWN, folder / RECORD_NAME, folder / _CSV, folder / _PAGE)
+    return Report(*always, figures, folder / GROUPS if GROUPS in files else None, written)

@@ -56,6 +56,11 @@ class CompareOptions:
         metavar="FILE.csv",
         local=True,
     )
+    report_by: tuple[str, ...] = option(
+        (),
+        "accuracy by group of test images: FILE.csv:COLUMN with sample_id, or a COLUMN of table:FILE",
+        metavar="COLUMN",
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from probeline.files.decode import encode
 from probeline.format import decimals
 from probeline.identity import digest
 from probeline.report.model.conditions import Conditions, conditions
+from probeline.report.model.groups import ByGroup, Grouping, by_groups
 from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
 from probeline.report.records.published import PublishedComparison
@@ -69,6 +70,8 @@ class ReportContent:
     findings: Findings | None = None
     qualities: Sequence[FeatureQuality] = ()
     alignment: FeatureAlignment | None = None
+    groupings: Sequence[Grouping] = ()
+    """The columns by whose values the test images are grouped."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """The command that makes a row, by the key of its first score."""
     suggestions: Sequence[NotRun] = ()
@@ -111,6 +114,15 @@ class ReportContent:
         return matrix(self.blocks)
 
     @cached_property
+    def by_group(self) -> list[tuple[TitledRow, list[ByGroup]]]:
+        """The scores of each row by the groups of each column; rows of other test images have none."""
+        if not self.groupings:
+            return []
+        splits = self.groupings[0].splits
+        of_these = [titled for titled in self.titled if titled.scores[0].splits == splits]
+        return [(titled, by_groups(titled.scores, self.groupings)) for titled in of_these]
+
+    @cached_property
     def conditions(self) -> Conditions:
         """What the numbers depend on: headings, and the lines under each."""
         return conditions(self.scores, self.more_conditions, self.curves, self.range_tests)
@@ -123,7 +135,8 @@ class ReportContent:
 
     def identity(self) -> dict[str, Any]:
         """Return all that the report depends on as JSON values."""
-        records = ("curves", "range_tests", "latencies", "qualities", "pictures", "galleries", "maps")
+        illustrations = ("pictures", "galleries", "maps")
+        records = ("curves", "range_tests", "latencies", "qualities", *illustrations, "groupings")
         names = (*records, "not_run", "suggestions")
         return {
             "scores": sorted(digest(vars(score)) for score in self.scores),

@@ -14,6 +14,7 @@ from probeline.report.model.recommendation import Candidate, Recommendation, rec
 from probeline.report.model.verdict import verdict
 from probeline.report.palette import class_of_colour
 from probeline.report.records.findings import leakage
+from probeline.report.sections.scores.groups import group_caveats
 from probeline.results.methods import method_info
 
 _HEADS = (
@@ -51,7 +52,7 @@ def view(content: ReportContent) -> Mapping[str, Any]:
         "heads": _HEADS,
         "rows": summary(recommend(blocks, curves)),
         "caption": _caption(content),
-        "caveats": [*_leaked(content), *words.caveats, *content.conditions.get(PARTS, ())],
+        "caveats": [*_leaked(content), *group_caveats(content), *words.caveats, *content.conditions.get(PARTS, ())],
         "advice": advice(blocks, curves),
         "scope": _scope(content),
         "footer": "Every number on this page comes from the records in its folder; report.json holds them all.",

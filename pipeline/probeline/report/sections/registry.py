@@ -15,6 +15,7 @@ from probeline.report.sections.scores.calibration import Calibration
 from probeline.report.sections.scores.class_metrics import ClassMetrics
 from probeline.report.sections.scores.classes import AccuracyPerClass, ConfusionMatrices
 from probeline.report.sections.scores.comparisons import Disagreement, Pairs
+from probeline.report.sections.scores.groups import AccuracyByGroup
 from probeline.report.sections.scores.latency import LatencySection
 from probeline.report.sections.scores.learning import LearningCurves
 from probeline.report.sections.scores.published import PublishedNumbers
@@ -38,6 +39,7 @@ SECTIONS: tuple[Section, ...] = (
     Disagreement(),
     ConfusionMatrices(),
     AccuracyPerClass(),
+    AccuracyByGroup(),
     Galleries(),
     EmbeddingMaps(),
     Pictures(),
@@ -55,9 +57,8 @@ SECTIONS: tuple[Section, ...] = (
 
 _OTHERS = ""
 _MARKDOWN = (
-    *("results", "metrics", "calibration", "pairs", "learning", "ranges", "published", "latency", "quality"),
-    *("doctor", _OTHERS),
-    *("missing", "figures", "pictures", "making"),
+    *("results", "metrics", "groups", "calibration", "pairs", "learning", "ranges", "published", "latency", "quality"),
+    *("doctor", _OTHERS, "missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""
 
