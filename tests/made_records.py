@@ -12,7 +12,6 @@ from made_scores import HERE, make_scores
 from probeline.analysis.embedding_map import map_text, pca_projection, tsne_projection
 from probeline.identity import digest
 from probeline.results.curve import Curve, CurvePoint
-from probeline.results.embedding_map import EmbeddingMap, map_of
 from probeline.results.findings import (
     ClassCounts,
     DecodingNote,
@@ -26,7 +25,8 @@ from probeline.results.findings import (
     PairCounts,
     SuspectLabel,
 )
-from probeline.results.gallery import (
+from probeline.results.illustrations.embedding_map import EmbeddingMap, map_of
+from probeline.results.illustrations.gallery import (
     Gallery,
     GalleryRow,
     Misclassified,
@@ -34,8 +34,8 @@ from probeline.results.gallery import (
     ProbeRefit,
     gallery_of,
 )
+from probeline.results.illustrations.picture import Thumbnail
 from probeline.results.latency import Latency, TimedPasses
-from probeline.results.picture import Thumbnail
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 
 

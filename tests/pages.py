@@ -27,7 +27,7 @@ from probeline.report.model.rows import blocks
 from probeline.report.page.render import render
 from probeline.report.sections.registry import SECTIONS
 from probeline.report.write import Report, markdown
-from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture, Thumbnail
+from probeline.results.illustrations.picture import PICTURE_FOLDER, PICTURES, Picture, Thumbnail
 from probeline.results.score import Score
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}

@@ -34,8 +34,8 @@ from probeline.errors import BadData
 from probeline.files.decode import encode
 from probeline.identity import canonical, seal, unseal
 from probeline.images import ImageArray
-from probeline.results.embedding_map import MAPS, EmbeddingMap
-from probeline.results.gallery import GALLERIES, Gallery
+from probeline.results.illustrations.embedding_map import MAPS, EmbeddingMap
+from probeline.results.illustrations.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session

@@ -36,7 +36,7 @@ from probeline.identity import HEADS_VERSION, digest_bytes, unseal
 from probeline.images import Preprocess
 from probeline.report.figures import pictures as figures
 from probeline.report.figures.sheet import Sheet
-from probeline.results.picture import MAX_ERRORS, PICTURES, Misclassification, Picture
+from probeline.results.illustrations.picture import MAX_ERRORS, PICTURES, Misclassification, Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session

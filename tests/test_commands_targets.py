@@ -91,7 +91,7 @@ def test_labels_from_fit_to_report(
     assert (probe.metrics["map"].value or 0) > 0.9
     # The same objective at the reference's coarser values of l2: rankings differ little.
     assert probe.metrics["map"].value == pytest.approx(reference.metrics["map"].value, abs=0.02)
-    assert "All right" in (next((tmp_path / "reports").iterdir()) / "report.md").read_text(encoding="utf-8")
+    assert "All labels right" in (next((tmp_path / "reports").iterdir()) / "report.md").read_text(encoding="utf-8")
     assert "mAP" in shown
 
 

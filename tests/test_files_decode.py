@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from probeline.files.decode import BadRecord, IfKnown, Members, decode, encode, parse_json
 from probeline.files.limits import Length, Pattern, Within
-from probeline.results.embedding_map import EmbeddingMap, Projection
+from probeline.results.illustrations.embedding_map import EmbeddingMap, Projection
 
 
 @dataclass(frozen=True)

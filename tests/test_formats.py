@@ -22,11 +22,11 @@ from probeline.files.digests import FileDigests
 from probeline.files.memo import Memo
 from probeline.identity import unseal
 from probeline.results.curve import CURVES
-from probeline.results.embedding_map import MAPS
 from probeline.results.findings import FINDINGS
-from probeline.results.gallery import GALLERIES
+from probeline.results.illustrations.embedding_map import MAPS
+from probeline.results.illustrations.gallery import GALLERIES
+from probeline.results.illustrations.picture import PICTURES as PICTURE_RECORDS
 from probeline.results.latency import LATENCIES
-from probeline.results.picture import PICTURES as PICTURE_RECORDS
 from probeline.results.range_test import RANGE_TESTS
 from probeline.results.score import SCORES
 from probeline.results.store import RecordKind

@@ -34,8 +34,8 @@ from probeline.report.model.axis import axis_start
 from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
+from probeline.results.illustrations.picture import Misclassification
 from probeline.results.methods import METHODS, method_info
-from probeline.results.picture import Misclassification
 from probeline.results.score import Score
 from probeline.types import IntArray
 

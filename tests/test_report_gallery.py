@@ -15,7 +15,7 @@ from probeline.analysis.gallery import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.report.model.rows import row_titles
 from probeline.report.sections.images.illustrations import gallery_facts
-from probeline.results.gallery import (
+from probeline.results.illustrations.gallery import (
     GALLERIES,
     gallery_of,
     outdated_gallery,

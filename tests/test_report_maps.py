@@ -21,7 +21,7 @@ from probeline.report.figures.pictures import COLOURS, embedding_map, rendered
 from probeline.report.figures.sheet import default_look
 from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.sections.images.illustrations import map_facts
-from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
+from probeline.results.illustrations.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.store import SkippedFile
 
 LONG = "timm:convnext_tiny.in12k_ft_in1k_384_with_a_long_name"

@@ -25,8 +25,8 @@ from probeline.report.sections.glossary import Glossary
 from probeline.report.sections.images.illustrations import fit_picture
 from probeline.report.sections.registry import SECTIONS
 from probeline.report.sections.scores.comparisons import compare_predictions, count_unanimous
+from probeline.results.illustrations.picture import PICTURE_FOLDER
 from probeline.results.methods import METHODS, method_info
-from probeline.results.picture import PICTURE_FOLDER
 from probeline.results.score import Score
 
 HOSTILE = '<script>alert("1")</script>'

@@ -22,11 +22,11 @@ from probeline.errors import BadOption, CannotWrite
 from probeline.files.decode import encode
 from probeline.identity import seal, unseal
 from probeline.results.curve import CURVES
-from probeline.results.embedding_map import MAPS
 from probeline.results.findings import FINDINGS
-from probeline.results.gallery import GALLERIES
+from probeline.results.illustrations.embedding_map import MAPS
+from probeline.results.illustrations.gallery import GALLERIES
+from probeline.results.illustrations.picture import PICTURES
 from probeline.results.latency import LATENCIES
-from probeline.results.picture import PICTURES
 from probeline.results.quality.features import QUALITIES
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import SCORES

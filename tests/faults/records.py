@@ -46,13 +46,13 @@ from probeline.recipes import read as read_recipe
 from probeline.report import figures
 from probeline.report.folder import ReportFolder
 from probeline.results.curve import CURVES
-from probeline.results.embedding_map import MAPS, map_of
 from probeline.results.findings import FINDINGS
-from probeline.results.gallery import GALLERIES, GalleryRow, gallery_of
+from probeline.results.illustrations.embedding_map import MAPS, map_of
+from probeline.results.illustrations.gallery import GALLERIES, GalleryRow, gallery_of
+from probeline.results.illustrations.picture import PICTURES, errors_of
 from probeline.results.latency import LATENCIES
 from probeline.results.owner import FILE as OWNER
 from probeline.results.owner import claim_folder
-from probeline.results.picture import PICTURES, errors_of
 from probeline.results.range_test import RANGE_TESTS
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import SCORES

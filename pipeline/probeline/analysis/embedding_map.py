@@ -14,7 +14,7 @@ from probeline.evaluate.requests import reuse
 from probeline.format import percent
 from probeline.heads.checks import check_features
 from probeline.names import describe_tap
-from probeline.results.embedding_map import MAPS, EmbeddingMap, Projection, map_of
+from probeline.results.illustrations.embedding_map import MAPS, EmbeddingMap, Projection, map_of
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session

@@ -19,8 +19,8 @@ from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
-from probeline.results.embedding_map import EmbeddingMap
-from probeline.results.gallery import (
+from probeline.results.illustrations.embedding_map import EmbeddingMap
+from probeline.results.illustrations.gallery import (
     GALLERIES,
     Gallery,
     GalleryRow,

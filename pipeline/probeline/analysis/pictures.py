@@ -19,8 +19,15 @@ from probeline.identity import PICTURE_VERSION, digest
 from probeline.images import PixelArray
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
+from probeline.results.illustrations.picture import (
+    PICTURES,
+    Misclassification,
+    Picture,
+    PictureKind,
+    errors_of,
+    list_errors,
+)
 from probeline.results.methods import method_info
-from probeline.results.picture import PICTURES, Misclassification, Picture, PictureKind, errors_of, list_errors
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, Part
@@ -209,7 +216,7 @@ def input_text(
 
 
 def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> FigureText:
-    """Return the text of the picture of a row's errors; `of` is of :func:`probeline.results.picture.errors_of`."""
+    """Return the text of the picture of a row's errors; `of` is of `errors_of` of its record."""
     score, shown, wrong = row[0], len(of["images"]), of["wrong"]
     method = method_info(score.method)
     which = f"the first {shown} of {wrong:,} errors" if shown < wrong else f"all {wrong} errors"

@@ -14,7 +14,7 @@ from probeline.evaluate.heads.method import Fold
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line
-from probeline.results.gallery import ProbeRefit
+from probeline.results.illustrations.gallery import ProbeRefit
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import DoubleArray

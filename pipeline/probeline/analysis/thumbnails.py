@@ -11,7 +11,7 @@ from PIL import Image
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import encode_webp, scale, shrink
 from probeline.identity import canonical
-from probeline.results.picture import Thumbnail
+from probeline.results.illustrations.picture import Thumbnail
 from probeline.types import DataSet
 
 SIDE = 96

@@ -16,9 +16,9 @@ from probeline.errors import BadOption
 from probeline.evaluate.current_scores import current_scores
 from probeline.identity import digest_bytes
 from probeline.report.model.rows import row_titles
-from probeline.results.embedding_map import EmbeddingMap
-from probeline.results.gallery import Gallery
-from probeline.results.picture import PICTURES, Picture
+from probeline.results.illustrations.embedding_map import EmbeddingMap
+from probeline.results.illustrations.gallery import Gallery
+from probeline.results.illustrations.picture import PICTURES, Picture
 from probeline.results.ranking import best_by_validation
 from probeline.session import Session
 

@@ -21,8 +21,8 @@ from probeline.files.limits import (
     check_classes,
 )
 from probeline.identity import DOCTOR_VERSION
+from probeline.results.illustrations.picture import Thumbnail
 from probeline.results.members import Environment, Role, RoleCounts
-from probeline.results.picture import Thumbnail
 from probeline.results.store import RecordKind
 
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from probeline.images import PixelArray
 from probeline.report.figures.sheet import Sheet, default_look, legend_height, names, png
 from probeline.report.figures.style import DPI, FAINT, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
-from probeline.results.embedding_map import EmbeddingMap
-from probeline.results.picture import Misclassification
+from probeline.results.illustrations.embedding_map import EmbeddingMap
+from probeline.results.illustrations.picture import Misclassification
 from probeline.text import printable
 from probeline.types import FloatArray
 

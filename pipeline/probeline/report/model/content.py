@@ -18,11 +18,11 @@ from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
 from probeline.report.records.published import PublishedComparison
 from probeline.results.curve import Curve
-from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.findings import Findings
-from probeline.results.gallery import Gallery
+from probeline.results.illustrations.embedding_map import EmbeddingMap
+from probeline.results.illustrations.gallery import Gallery
+from probeline.results.illustrations.picture import Picture
 from probeline.results.latency import Latency
-from probeline.results.picture import Picture
 from probeline.results.quality.alignment import FeatureAlignment
 from probeline.results.quality.features import FeatureQuality
 from probeline.results.range_test import RangeTest

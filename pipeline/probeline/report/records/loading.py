@@ -20,12 +20,12 @@ from probeline.report.model.content import NotRun
 from probeline.report.records.range_tests import own_options
 from probeline.report.records.row_commands import is_trained_as_requested, requested_steps, weights_option
 from probeline.results.curve import CURVES, Curve
-from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.findings import FINDINGS, Findings
-from probeline.results.gallery import GALLERIES, Gallery, outdated_gallery
+from probeline.results.illustrations.embedding_map import MAPS, EmbeddingMap, outdated_map
+from probeline.results.illustrations.gallery import GALLERIES, Gallery, outdated_gallery
+from probeline.results.illustrations.picture import PICTURE_FOLDER, PICTURE_KINDS, PICTURES, Picture, outdated_picture
 from probeline.results.latency import LATENCIES, Latency
 from probeline.results.methods import order
-from probeline.results.picture import PICTURE_FOLDER, PICTURE_KINDS, PICTURES, Picture, outdated_picture
 from probeline.results.quality.alignment import ALIGNMENTS, FeatureAlignment
 from probeline.results.quality.features import QUALITIES, FeatureQuality
 from probeline.results.range_test import RANGE_TESTS, RangeTest

@@ -15,9 +15,9 @@ from probeline.files.reading import IMAGE, read_bytes
 from probeline.format import escape, percent
 from probeline.report.model.content import ReportContent
 from probeline.report.sections.section import DATA, ERRORS, Section, View
-from probeline.results.embedding_map import EmbeddingMap
-from probeline.results.gallery import Gallery, Misclassified
-from probeline.results.picture import PICTURE_FOLDER, Thumbnail
+from probeline.results.illustrations.embedding_map import EmbeddingMap
+from probeline.results.illustrations.gallery import Gallery, Misclassified
+from probeline.results.illustrations.picture import PICTURE_FOLDER, Thumbnail
 
 
 @dataclass(frozen=True)

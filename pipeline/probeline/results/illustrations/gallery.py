@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from probeline.disk import path_name
 from probeline.files.limits import Count, Length, Loss, Name, NotNegative, Positive, Share, Within, check_lengths
 from probeline.identity import GALLERY_VERSION, digest
-from probeline.results.picture import PICTURE_FOLDER, Thumbnail
+from probeline.results.illustrations.picture import PICTURE_FOLDER, Thumbnail
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.store import RecordKind

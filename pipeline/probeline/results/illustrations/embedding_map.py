@@ -11,7 +11,7 @@ from probeline.disk import path_name
 from probeline.files.decode import Members
 from probeline.files.limits import Count, Length, Name, Number, Positive, Share, check_classes
 from probeline.identity import MAP_VERSION, digest
-from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.illustrations.picture import PICTURE_FOLDER
 from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.score import Score
 from probeline.results.store import RecordKind
