@@ -35,8 +35,8 @@ class DataOptions:
     )
     task: str = option(
         AUTO,
-        "what labels are: one class, several labels, or numbers; auto takes them for one class each",
-        metavar="|".join(TASKS),
+        f"what labels are: {', '.join(TASKS[1:])}; auto takes them for one class each",
+        metavar="TASK",
         choices=TASKS,
     )
     separator: str | None = option(

@@ -26,12 +26,18 @@ class HeadOptions:
     """Heads that are trained in minibatches."""
 
     sgd: tuple[str, ...] = option(
-        (), f"of minibatch heads: {', '.join(SGD)}", metavar="NAME=V[,V...]", shown_default="five rates of lr"
+        (),
+        f"of minibatch heads: {', '.join(SGD)}",
+        metavar="NAME=V[,V...]",
+        shown_default="five rates of lr",
+        rare=True,
     )
-    mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]")
-    estimator: str | None = option(None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS")
+    mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]", rare=True)
+    estimator: str | None = option(
+        None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS", rare=True
+    )
     estimator_params: tuple[str, ...] = option(
-        (), "its parameters; of several values the best on validation is kept", metavar="NAME=V[,V...]"
+        (), "its parameters; of several values the best on validation is kept", metavar="NAME=V[,V...]", rare=True
     )
 
 
@@ -80,10 +86,10 @@ class CurveOptions:
     """Points of a learning curve."""
 
     fractions: tuple[float, ...] = option(
-        (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0), "percent of the train images", metavar="PERCENT"
+        (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0), "percent of the train images", metavar="PERCENT", rare=True
     )
-    shots: tuple[int, ...] = option((1, 2, 4, 8, 16), "images per class; 0 alone for none", metavar="K")
-    draws: int = option(5, "how often each part is drawn", metavar="N", within=(1, 1000))
+    shots: tuple[int, ...] = option((1, 2, 4, 8, 16), "images per class; 0 alone for none", metavar="K", rare=True)
+    draws: int = option(5, "how often each part is drawn", metavar="N", within=(1, 1000), rare=True)
     curve_strategies: tuple[str, ...] = option(
-        (), "strategies to train on each part as well", metavar="S", flag="--curve-strategy"
+        (), "strategies to train on each part as well", metavar="S", flag="--curve-strategy", rare=True
     )
