@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from probeline.cli import program as cli
 from probeline.recipes import read
-from probeline.results.origin import ORIGINS
+from probeline.results.owner import ORIGINS
 from probeline.results.score import SCORES
 from small_runs import make_coloured, make_photos
 

@@ -23,7 +23,7 @@ from probeline.report.board.entries import BoardData, Net
 from probeline.report.board.standing import complete_block
 from probeline.report.board.verdict import caveats, verdict
 from probeline.results.latency import LATENCIES, TimedPasses
-from probeline.results.origin import ORIGINS, Origin
+from probeline.results.owner import ORIGINS, Origin
 from probeline.results.score import SCORES
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probeline.results.origin import ORIGINS, Origin
+from probeline.results.owner import ORIGINS, Origin
 from probeline.session import Session
 
 

@@ -14,7 +14,7 @@ from probeline.report.board.comparable import by_data, comparable
 from probeline.report.board.entries import BoardData, Entry, Net, method_name, net_titles
 from probeline.report.model.content import NotRun
 from probeline.report.records.row_commands import row_command
-from probeline.results.origin import Origin
+from probeline.results.owner import Origin
 
 _LIMITED = re.compile(r"(?P<name>.*?)(-limit(?P<limit>\d{1,9}))?(-dataseed(?P<seed>\d{1,9}))?")
 

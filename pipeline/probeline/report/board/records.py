@@ -17,7 +17,7 @@ from probeline.report.board.entries import BoardData, Entry, Net, net_titles
 from probeline.report.model.rows import blocks
 from probeline.report.records.row_commands import is_as_requested
 from probeline.results.latency import LATENCIES, Latency
-from probeline.results.origin import ORIGINS, Origin
+from probeline.results.owner import ORIGINS, Origin
 from probeline.results.score import SCORES, Score
 from probeline.text import shell_word
 
