@@ -539,7 +539,9 @@ assert not [name for name in sys.modules if name.startswith("probeline.report")]
 
 def test_scores_are_made_and_saved_without_the_report(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "reports" / "digits-limit30" / "scores", tmp_path / "reports/digits-limit30/scores")
-    removed = [path for method in ("ridge", "centroid") for path in tmp_path.rglob(f"scores/*/{method}-seedless-*.json")]
+    removed = [
+        path for method in ("ridge", "centroid") for path in tmp_path.rglob(f"scores/*/{method}-seedless-*.json")
+    ]
     assert len(removed) == 2
     for path in removed:
         path.unlink()

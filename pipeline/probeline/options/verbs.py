@@ -120,7 +120,7 @@ _VERBS = (
         "compare backbones over the reports of several data sets, or over those of a recipe, which is run first",
         _names(
             *("data", "backbones", "weights", "compute", "seeds", "epochs", *_BOARD, *_STEP),
-            without=("dataset", "labels", "columns", "images", "groups"),
+            without=("dataset", "labels", "task", "separator", "columns", "images", "groups"),
         ),
         words="[DATASET ...]",
         needs_data=False,
@@ -157,7 +157,9 @@ _VERBS = (
     Verb(
         "manifest",
         "list and hash the images of a data set once, as a file for many processes: manifest:FILE",
-        _names("data", "out", *_COMMON, without=("limit", "labels", "groups", "data_seed", "reports")),
+        _names(
+            "data", "out", *_COMMON, without=("limit", "labels", "task", "separator", "groups", "data_seed", "reports")
+        ),
         needs_labels=False,
         needs_images=True,
     ),
