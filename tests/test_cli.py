@@ -226,7 +226,7 @@ def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, tmp_path: Path) -> None:
     (tmp_path / "garbage.pth").write_bytes(b"no weights")
-    for verb in cli.VERBS.keys() - {"list", "cache", "completion", "show", "predict"}:
+    for verb in cli.VERBS.keys() - {"list", "cache", "completion", "show", "predict", "board", "similar"}:
         weights = {"weights": tmp_path / "garbage.pth"} if "weights" in VERBS[verb].options else {}
         assert "unknown data set" in refused(run(verb, dataset="mnist", **weights))
         if "backbones" in VERBS[verb].options:

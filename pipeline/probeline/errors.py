@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from probeline.text import printable, shorten, shorten_words
 
-_FEW = 24
+_FEW = 30
 """More valid names than these are not listed; the nearest are suggested."""
 
 
