@@ -250,7 +250,7 @@ epochs = 9
 
 def test_a_recipe_of_several_data_sets_is_run_by_board(own: Path) -> None:
     own.write_text(SEVERAL, encoding="utf-8")
-    found = experiments_of(parse(["board", "--recipe", "own.toml"]))
+    _, found = experiments_of(parse(["board", "--recipe", "own.toml"]))
     assert [(settings.data.dataset, settings.data.limit, settings.training.epochs) for settings, _ in found] == [
         ("digits", 30, 3),
         ("folder:flowers", 50, 7),
@@ -259,8 +259,9 @@ def test_a_recipe_of_several_data_sets_is_run_by_board(own: Path) -> None:
         [(3, ("probe",)), (9, ("finetune",))],
         [(7, ("probe",)), (9, ("finetune",))],
     ]
-    limited = experiments_of(parse(["board", "--recipe", "own.toml", "--limit", "20"]))
+    whole, limited = experiments_of(parse(["board", "--recipe", "own.toml", "--limit", "20"]))
     assert [settings.data.limit for settings, _ in limited] == [20, 20]
+    assert (whole.data.dataset, whole.training.epochs) == ("digits", 3), "what is one data set's own is not the board's"
 
 
 @pytest.mark.parametrize(("dataset", "limit"), [("digits", 30), ("cifar10", 50)])
@@ -275,7 +276,7 @@ def test_other_verbs_run_one_of_several_data_sets_with_its_own_options(dataset: 
 
 def test_a_recipe_of_one_data_set_is_a_board_of_one(own: Path) -> None:
     own.write_text(WHOLE, encoding="utf-8")
-    ((settings, steps),) = experiments_of(parse(["board", "--recipe", "own.toml"]))
+    _, ((settings, steps),) = experiments_of(parse(["board", "--recipe", "own.toml"]))
     assert settings.data.dataset == "folder:~/my/flowers"
     assert len(steps) == 2
 

@@ -107,26 +107,28 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     return results
 
 
-def _run_board(experiments: Sequence[Experiment]) -> dict[str, Any]:
+def _one(experiment: Experiment) -> tuple[Settings, list[Experiment]]:
+    return experiment[0], [experiment]
+
+
+def _run_board(settings: Settings, experiments: Sequence[Experiment]) -> dict[str, Any]:
     """Run the steps of each data set and then the board of all, and return their results.
 
     A data set that cannot be run costs its own column alone; its error is raised at the end.
     """
     failed: list[ProbelineError] = []
     results: dict[str, Any] = {}
-    for number, (settings, steps) in enumerate(experiments, start=1):
-        if not steps:
-            continue
-        title = f"{settings.data.dataset}, {number} of {len(experiments)} data sets"
-        settings.console.say(f"board: {title}")
+    for number, (own, steps) in enumerate(experiments, start=1):
+        limit = "" if own.data.limit is None else f"-limit{own.data.limit}"
+        title = f"{own.data.dataset}{limit}"
+        settings.console.say(f"board: {title}, {number} of {len(experiments)} data sets")
         try:
-            results[settings.data.dataset] = run_steps(settings, steps_of("board", settings, steps), steps)
+            results[title] = run_steps(own, steps_of("board", own, steps), steps)
         except ProbelineError as error:
             settings.console.warn(f"board: {title}: {error}")
             failed.append(error)
-    settings = experiments[0][0]
-    steps = tuple(step for _, own in experiments for step in own)
-    results |= run_steps(settings, [(settings, ("board",))], steps)
+    every_step = tuple(step for _, steps in experiments for step in steps)
+    results |= run_steps(settings, [(settings, ("board",))], every_step)
     if failed:
         raise failed[0]
     return results
@@ -174,13 +176,12 @@ def _run(arguments: Sequence[str] | None) -> None:
         else:
             print_text("\n".join(map(printable, names_of(words).values())), sys.stdout)
         return
-    experiments = experiments_of(parsed) if parsed.verb == "board" else [settings_of(parsed)]
-    settings = experiments[0][0]
-    for own, steps in experiments:
+    settings, experiments = experiments_of(parsed) if parsed.verb == "board" else _one(settings_of(parsed))
+    for own, steps in experiments or [(settings, ())]:
         runs = steps_of(parsed.verb, own, steps)
         check_used(parsed.verb, given_options(parsed), runs)
         check_launched(parsed.verb, runs)
-    results = _run_board(experiments) if parsed.verb == "board" else run_steps(settings, runs, steps)
+    results = _run_board(settings, experiments) if parsed.verb == "board" else run_steps(settings, runs, steps)
     if settings.run.json and speaks(parsed.verb):
         print_data(json_text(results), sys.stdout)
 

@@ -52,11 +52,13 @@ def settings_of(arguments: argparse.Namespace) -> Experiment:
     return _experiment(arguments, recipe, own, _console_of(arguments))
 
 
-def experiments_of(arguments: argparse.Namespace) -> list[Experiment]:
-    """Return the settings and steps of each data set of a recipe; without a recipe there is one, without steps."""
+def experiments_of(arguments: argparse.Namespace) -> tuple[Settings, list[Experiment]]:
+    """Return the settings of a board, and the settings and steps of each data set of its recipe; none without one."""
     recipe, console = _recipe_of(arguments), _console_of(arguments)
-    datasets = recipe.datasets if recipe is not None else ()
-    return [_experiment(arguments, recipe, own, console) for own in datasets or [{}]]
+    settings, _ = _experiment(arguments, recipe, {}, console)
+    if recipe is None:
+        return settings, []
+    return settings, [_experiment(arguments, recipe, own, console) for own in recipe.datasets or [{}]]
 
 
 def _console_of(arguments: argparse.Namespace) -> Console:
