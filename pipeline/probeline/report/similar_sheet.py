@@ -46,7 +46,8 @@ def draw_similar(cached: CachedImages, answers: Answers, title: str, path: Path)
     disk.make_folder(path.parent)
     disk.publish(path, png, replace=True)
     left = f" of the first {len(shown)} of {len(answers)} queries" if len(shown) < len(answers) else ""
-    cached.session.console.say(f"similar: the pictures{left} are in {path}")
+    cut = f" of the first {_DRAWN - 1} images" if per_query > _DRAWN else ""
+    cached.session.console.say(f"similar: the pictures{cut or left} are in {path}")
     return path
 
 

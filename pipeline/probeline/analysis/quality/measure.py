@@ -13,6 +13,7 @@ from probeline.analysis.quality.rows import QualityRows, quality_rows
 from probeline.backbones.registry import runs_code
 from probeline.cache.reading import require_complete
 from probeline.environment import environment
+from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.requests import reuse
 from probeline.identity import QUALITY_VERSION, digest
@@ -25,7 +26,7 @@ from probeline.metrics.features.spectrum import Scatter, effective_rank, rankme,
 from probeline.metrics.features.transfer import between_share, h_score, log_me, shuffled_share
 from probeline.metrics.intervals import wilson
 from probeline.options.command_line import command_line
-from probeline.results.quality.alignment import ALIGNMENTS, AlignedNet, AlignedPair, FeatureAlignment
+from probeline.results.quality.alignment import ALIGNMENTS, MOST, AlignedNet, AlignedPair, FeatureAlignment
 from probeline.results.quality.features import (
     QUALITIES,
     ClusterFacts,
@@ -70,9 +71,13 @@ def measure_quality(session: Session) -> tuple[list[FeatureQuality], FeatureAlig
     ------
     MissingData
         Features are not extracted yet.
+    BadOption
+        More backbones and taps than one alignment has.
     CannotWrite, ProbelineError
     """
     rows, features = quality_rows(session), list(_requested(session))
+    if len(features) > MOST:
+        raise BadOption("too many backbones and taps at once", expected=f"up to {MOST}", got=len(features))
     qualities = [_find_quality(session, own, rows) for own in features]
     alignment = _find_alignment(session, features, rows) if len(features) > 1 else None
     is_aligned = alignment is not None or len(features) < 2

@@ -48,7 +48,7 @@ def _row(word: str, cached: CachedImages) -> Query:
 
 
 def _file(word: str, cached: CachedImages) -> Query:
-    cached.session.require_images(f"the image {word}")
+    cached.require_net(word)
     path = Path(word)
     if is_folder(path):
         raise BadOption("similar takes images, not folders", where=word, expected="IMAGE or [PART:]ROW")

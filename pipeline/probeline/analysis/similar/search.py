@@ -125,13 +125,22 @@ class CachedImages:
             An image cannot be read.
         MissingData, MissingExtra, BadCache, Mismatch
         """
-        self.session.require_images("a new image")
+        self.require_net(names[0])
         _ = self.blocks  # before a net is built
         content = tuple(digest_item(item, name) for item, name in zip(items, names, strict=True))
         images = ImageItems(items.__getitem__, content, names, self.session.decoding)
         precision = self.session.settings.nets.precision
         queries = embed_new_images(self._engine, self.features.taps, images, precision)
         return self._search(queries, k, [None] * len(queries), approximate)
+
+    def require_net(self, name: str) -> None:
+        """Raise BadOption if the features are embeddings from elsewhere, whose net is not known."""
+        if not self.session.has_images:
+            raise BadOption(
+                "no new image can be compared with embeddings from elsewhere, whose net is not known",
+                where=name,
+                expected="a row, [PART:]ROW",
+            )
 
     def _search(
         self, queries: FloatArray, k: int, own: Sequence[int | None], approximate: bool

@@ -47,14 +47,14 @@ def retrieve(
     if X.shape[1] != queries[0].shape[1] or not all(1 <= k <= len(X) for k in ks):
         raise ValueError(f"no retrieval at {list(ks)} of {list(queries[0].shape)} among {list(X.shape)}")
     first, place = distinct_rows(X)  # products of equal rows need not be equal to the last bit
-    unit = unit_rows(X[first]).T.copy()
+    unit = unit_rows(X if len(first) == len(X) else X[first])
     members = {label: place[y == label] for label in np.unique(y).tolist()}
     copies = np.bincount(place) if len(first) < len(X) else None
     size = max(1, _BYTES // (8 * len(X)))
     recalls, precisions = np.full((len(queries[0]), len(ks)), np.nan), np.full(len(queries[0]), np.nan)
     for start in range(0, len(queries[0]), size):
         block = queries[0][start : start + size]
-        for number, cosines in enumerate(unit_rows(block) @ unit, start):
+        for number, cosines in enumerate(unit_rows(block) @ unit.T, start):
             own = members.get(int(queries[1][number]))
             if own is not None:
                 recalls[number], precisions[number] = _judge(cosines, copies, own, ks)
