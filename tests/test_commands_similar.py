@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -279,3 +280,30 @@ def index_of_all(X: np.ndarray, queries: list[int]) -> list[list[int]]:
     distances = cdist(X[queries].astype(np.float64), X.astype(np.float64), "cosine")
     distances[np.arange(len(queries)), queries] = np.inf
     return np.argsort(distances, axis=1)[:, :10].tolist()
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "pattern"),
+    [("multi-label", "tags", r"red|big|big, red|None"), ("regression", "age", r"age -?\d.*")],
+)
+def test_several_labels_and_numbers_are_shown_and_measured_without_classes(
+    task: str, column: str, pattern: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X = np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", X=X)
+    names = ["red|big", "red", "big", "|"]
+    lines = [f"all/{row:07d},{names[row % 4]},{row / 7:.3f}" for row in range(90)]
+    (tmp_path / "targets.csv").write_text("\n".join(["sample_id,tags,age", *lines]) + "\n")
+    words = [
+        *("--dataset", f"features:{tmp_path / 'own.npz'}", "--labels", str(tmp_path / "targets.csv"), "--task", task),
+        *("--columns", f"label={column}", "--reports", str(tmp_path / "reports"), "--json"),
+    ]
+    assert cli.main(["similar", "5", *words, "--count", "20"]) == 0
+    ((told,),) = json.loads(capsys.readouterr().out).values()
+    assert len(told["similar"]) == 20
+    assert all(re.fullmatch(pattern, str(image["class"])) for image in told["similar"])
+    assert len({image["class"] for image in told["similar"]}) > 1
+    assert cli.main(["quality", *words]) == 0
+    ((measured,),) = json.loads(capsys.readouterr().out).values()
+    assert measured["predictors"].keys() == {"effective_rank", "rankme", "two_nn"}
+    assert measured["spectrum"]["n"] < 90, "the train images alone"

@@ -35,5 +35,6 @@ def run(session: Session) -> list[dict[str, Any]]:
         result(f"quality: {alignment_in_words(alignment)}")
         facts = {name: value for name, value in encode(alignment).items() if name not in ("of", "environment")}
         summaries.append({"kind": "alignment", **facts, "file": str(ALIGNMENTS.path_of(session.reports, alignment))})
-    session.console.say(f"quality: the records are in {session.reports / 'quality'}; compare shows them")
+    shown = "; compare shows them" if session.dataset.class_names else ""
+    session.console.say(f"quality: the records are in {session.reports / 'quality'}{shown}")
     return summaries

@@ -16,7 +16,6 @@ from probeline.images import PixelArray
 from probeline.report.figures.pictures import SimilarTile, rendered, similar
 from probeline.report.figures.sheet import is_drawable, names
 from probeline.text import printable
-from probeline.types import DROPPED
 
 _SIDE = 160
 """Pixels of a picture."""
@@ -37,7 +36,7 @@ def draw_similar(cached: CachedImages, answers: Answers, title: str, path: Path)
     per_query = 1 + max(len(images) for _, images in answers)
     shown = answers[: max(1, _DRAWN // per_query)]
     class_names = cached.session.dataset.class_names
-    drawn = dict(zip(class_names, names(class_names), strict=True))
+    drawn: Mapping[str, str] = dict(zip(class_names, names(class_names), strict=True))
     rows = [
         [_query_tile(cached, query, drawn), *(_image_tile(cached, image, drawn) for image in images[: _DRAWN - 1])]
         for query, images in shown
@@ -53,8 +52,8 @@ def draw_similar(cached: CachedImages, answers: Answers, title: str, path: Path)
 
 def _image_tile(cached: CachedImages, image: SimilarImage, drawn: Mapping[str, str]) -> SimilarTile:
     """Return an image with its lines; `drawn` has the class names as the font can write them."""
-    class_name = "" if image.class_name is None else drawn[image.class_name]
-    return SimilarTile(_pixels(cached, image.part, image.row), [class_name, f"{image.distance:.4f}", image.place])
+    lines = [_drawable(image.class_name, drawn), f"{image.distance:.4f}", image.place]
+    return SimilarTile(_pixels(cached, image.part, image.row), lines)
 
 
 def _query_tile(cached: CachedImages, query: Query, drawn: Mapping[str, str]) -> SimilarTile:
@@ -63,9 +62,14 @@ def _query_tile(cached: CachedImages, query: Query, drawn: Mapping[str, str]) ->
         name = printable(Path(query.name).name)
         return SimilarTile(tile(image, _SIDE), ["query", name if is_drawable(name) else "a new image", ""])
     part, row = cached.locate(query.number or 0)
-    label = int(cached.session.dataset.parts[part].labels[row])
-    class_name = "" if label == DROPPED else drawn[cached.session.dataset.class_names[label]]
-    return SimilarTile(_pixels(cached, part, row), ["query", class_name, query.name])
+    return SimilarTile(_pixels(cached, part, row), ["query", _drawable(cached.label(part, row), drawn), query.name])
+
+
+def _drawable(label: str | None, drawn: Mapping[str, str]) -> str:
+    """Return a label as the font can write it, several labels or numbers only if it can."""
+    if label is None or label in drawn:
+        return "" if label is None else drawn[label]
+    return label if is_drawable(label) else ""
 
 
 def _pixels(cached: CachedImages, part: str, row: int) -> PixelArray:

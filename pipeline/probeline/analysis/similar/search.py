@@ -19,6 +19,7 @@ from probeline.extraction.engine import Engine
 from probeline.extraction.new_images import embed_new_images
 from probeline.images import ImageItems
 from probeline.metrics.features.nearest import Nearest, nearest_rows
+from probeline.names import MULTI_LABEL
 from probeline.session import Session
 from probeline.types import DROPPED, FloatArray
 
@@ -38,7 +39,7 @@ class SimilarImage:
     row : int
         Of the part, from 0.
     class_name : str or None
-        Of its label; None without one.
+        Of its label, several labels or numbers by name; None without any.
     role : str or None
         ``train``, ``val`` or ``test``; None for an image that is in no split.
     distance : float
@@ -185,13 +186,21 @@ class CachedImages:
         images = []
         for number, distance in zip(found.rows.tolist(), found.distances.tolist(), strict=True):
             name, row = self.locate(number)
-            part = self.session.dataset.parts[name]
-            label = int(part.labels[row])
-            class_name = None if label == DROPPED else part.class_names[label]
-            images.append(
-                SimilarImage(part.sample_ids[row], name, row, class_name, self._roles.get((name, row)), distance)
-            )
+            part, role = self.session.dataset.parts[name], self._roles.get((name, row))
+            images.append(SimilarImage(part.sample_ids[row], name, row, self.label(name, row), role, distance))
         return images
+
+    def label(self, part: str, row: int) -> str | None:
+        """Return the class of a row, its labels, or its numbers by name; None if it has none."""
+        dataset = self.session.dataset
+        if dataset.targets is not None:
+            pairs = zip(dataset.targets.names, dataset.targets.by_part[part][row].tolist(), strict=True)
+            known = [(name, value) for name, value in pairs if value == value]
+            if dataset.targets.task == MULTI_LABEL:
+                return ", ".join(name for name, value in known if value) or None
+            return ", ".join(f"{name} {value:g}" for name, value in known) or None
+        number = int(dataset.parts[part].labels[row])
+        return None if number == DROPPED else dataset.class_names[number]
 
 
 def one_feature_set(session: Session) -> CachedFeatures:
