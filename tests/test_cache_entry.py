@@ -130,9 +130,9 @@ def test_a_record_of_another_shard_is_refused(
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (99, "written by a newer version of Probeline.*expected format 2, got format 99.*update Probeline"),
-        (0, "another format version.*expected 2, got 0"),
-        ("1", "another format version.*expected 2, got 1"),
+        (99, "written by a newer version of Probeline.*expected format 3, got format 99.*update Probeline"),
+        (0, "another format version.*expected 3, got 0"),
+        ("1", "another format version.*expected 3, got 1"),
     ],
 )
 def test_another_format_version_is_named(
@@ -225,6 +225,13 @@ def test_the_key_of_a_tap_and_a_view_is_pinned(part: Part, backbone: Backbone) -
     assert entry.folder.parts == ("toy", "timm--vit-blocks.11--cls", f"train@view2-{entry.key[:12]}")
     assert (entry.images, entry.view) == ("train", View(2, flips=True))
     assert relocate(entry, Path("other")).folder == "other" / entry.folder
+
+
+def test_the_key_of_tokens_is_pinned(part: Part, backbone: Backbone) -> None:
+    tapped = dataclasses.replace(backbone, tap="blocks.11:tokens", pooling="tokens", dim=15, tokens=3)
+    entry = locate_entry(Path(), part, tapped, "fp32")
+    assert (entry.inputs["dtype"], entry.inputs["tokens"]) == ("float16", 3)
+    assert entry.key == "9b444f53e13c9ecf99984e1896aaeec38ebd20fa5783e7a1e9e1778ed1f90083"
 
 
 def test_a_tap_of_any_name_is_stored_and_read(tmp_path: Path, part: Part, backbone: Backbone) -> None:

@@ -18,7 +18,7 @@ from probeline.cache.reading import entry_folders, missing_shards, open_entry, r
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
-from probeline.identity import FORMAT_VERSION, digest, seal
+from probeline.identity import TOKENS_FORMAT_VERSION, digest, seal
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
@@ -519,7 +519,7 @@ def test_gc_goes_by_the_age_of_a_leftover_whatever_its_date_says(cache: Path, mo
 def test_gc_and_ls_leave_the_entry_of_a_newer_version_alone(cache: Path) -> None:
     folder = list(entry_folders(cache))[1]
     record = open_entry(folder).listed_record()
-    (folder / "entry.json").write_bytes(seal({**record, "format": FORMAT_VERSION + 1}))
+    (folder / "entry.json").write_bytes(seal({**record, "format": TOKENS_FORMAT_VERSION + 1}))
     for name in (DEAD, "shard-00001.h5.bad", "shard-00007.h5"):
         old(folder / name)
     before = everything(cache)

@@ -29,7 +29,7 @@ from probeline.commands import extract
 from probeline.environment import PACKAGES, installed
 from probeline.errors import BadCache, BadData, CannotWrite, Diverged, FoundUnreadable, Mismatch
 from probeline.extraction import engine
-from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
+from probeline.identity import TOKENS_FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -315,7 +315,7 @@ def spoil_record(folder: Path) -> None:
 def another_version(folder: Path) -> None:
     record = unseal((folder / "entry.json").read_bytes())
     assert record is not None
-    (folder / "entry.json").write_bytes(seal({**record, "format": FORMAT_VERSION + 1}))
+    (folder / "entry.json").write_bytes(seal({**record, "format": TOKENS_FORMAT_VERSION + 1}))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from probeline.files.decode import encode
 from probeline.files.digests import FileDigests
 from probeline.files.fingerprint import fingerprint
 from probeline.finetuning import checkpoint_files as sealed
-from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
+from probeline.identity import TOKENS_FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.images import ImageArray
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -143,7 +143,7 @@ def test_what_a_newer_version_wrote_is_called_that_and_left_as_it_is(name: str, 
     path = entry_of(cache).folder / name
     record = unseal(path.read_bytes())
     assert record is not None
-    path.write_bytes(seal({**record, "format": FORMAT_VERSION + 1}))
+    path.write_bytes(seal({**record, "format": TOKENS_FORMAT_VERSION + 1}))
     before = shards(cache)
     _, said = ask(verify, cache, repair=True, canary=0)
     assert any("written by a newer version of Probeline: neither checked nor changed" in line for line in said)

@@ -36,6 +36,9 @@ TRAIN_VERSION = 2
 FORMAT_VERSION = 2
 """Bump when the record of a cache entry changes its layout (cache/README.md holds the format)."""
 
+TOKENS_FORMAT_VERSION = 3
+"""The same of entries whose rows are tokens: programs that know vectors alone leave them to a newer version."""
+
 SHARD_FORMAT_VERSION = 1
 """Bump when shards or their records change their layout."""
 

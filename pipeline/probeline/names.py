@@ -26,8 +26,8 @@ TASKS = (AUTO, SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
-"""How the output or the input of a module inside a net becomes a vector."""
+TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input", "tokens", "map-tokens", "map-last-tokens"]
+"""How the output or the input of a module inside a net becomes a row: a vector, or for the last three its tokens."""
 
 
 class Method(StrEnum):
@@ -37,6 +37,7 @@ class Method(StrEnum):
     PROBE_REFIT = "probe-refit"
     PROBE_SGD = "probe-sgd"
     PROBE_MLP = "probe-mlp"
+    PROBE_ATTENTIVE = "probe-attentive"
     LOGISTIC = "logistic"
     RIDGE = "ridge"
     KNN = "knn"
@@ -114,7 +115,10 @@ ADDED_HEAD = "added_head"
 LAST_K = re.compile(r"last-([1-9]\d{0,3})")
 """The last K blocks of a transformer, or stages of a net."""
 
-_TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
+TOKENS = ":tokens"
+"""The end of a tap whose rows are all tokens of a layer, or all positions of a map."""
+
+_TAP = re.compile(rf"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input|{TOKENS})?")
 
 
 @dataclass(frozen=True)
@@ -166,10 +170,17 @@ def split_tap(tap: str) -> tuple[str, ...]:
     if not all(_TAP.fullmatch(name) for name in taps):
         raise BadOption(
             "bad --tap",
-            expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, MODULE:input, or A+B",
+            expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, MODULE:tokens, MODULE:input, or A+B",
             got=tap,
         )
+    if len(taps) > 1 and any(map(reads_tokens, taps)):
+        raise BadOption("tokens cannot be joined with other features", expected="MODULE:tokens alone", got=tap)
     return taps
+
+
+def reads_tokens(tap: str) -> bool:
+    """Return whether the rows of a tap are tokens [T, D] and no vectors."""
+    return tap.endswith(TOKENS)
 
 
 def describe_tap(tap: str, views: int = 0) -> str:

@@ -217,10 +217,10 @@ class Backbone:
     tap: str
     """The layer whose output is read: ``penultimate``, ``layer3``, ``blocks.11:cls``."""
     pooling: str
-    """How that becomes a vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens; ``output`` of a net without
-    a head."""
+    """How that becomes a row: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens; ``output`` of a net without a
+    head; ``tokens`` if all of them are kept."""
     dim: int
-    """D."""
+    """Values per row: D, or T x D of T tokens."""
     parameters: int
     """Trainable parameters of the net with its own head; at another tap than the penultimate one, of the layers that
     the features depend on."""
@@ -229,6 +229,8 @@ class Backbone:
     preprocess: Preprocess
     notes: tuple[str, ...] = ()
     """What a user should know of the weights, such as a head that their file does not have."""
+    tokens: int = 0
+    """T of rows that are tokens [T, D]; 0 of vectors."""
 
     @classmethod
     def of_embedding(cls, name: str, embedding: Embedding) -> Backbone:

@@ -1,4 +1,4 @@
-"""Taps inside a net: the output of any module, pooled to a vector, or all of its input.
+"""Taps inside a net: the output of any module, pooled to a vector or as tokens, or all of its input.
 
 The blocks of a transformer, the tokens before the patches and the axis of the channels are found by watching passes
 over random images. There is no table of names.
@@ -28,7 +28,7 @@ from probeline.backbones.forward_pass import (
     watch,
 )
 from probeline.errors import BadOption, UnknownName
-from probeline.names import LAST_K, TapReading
+from probeline.names import LAST_K, TOKENS, TapReading
 
 CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 """Names of the parameter that is the first token."""
@@ -40,17 +40,24 @@ _POOLING: dict[TapReading, str] = {
     "cls": "cls",
     "mean": "mean",
     "input": "flat",
+    "tokens": "tokens",
+    "map-tokens": "tokens",
+    "map-last-tokens": "tokens",
 }
+"""By reading, the word of the cache key."""
+
+_WITH_TOKENS: dict[TapReading, TapReading] = {"map": "map-tokens", "map-last": "map-last-tokens"}
 
 
 @dataclass(frozen=True)
 class InnerTap:
-    """The output of one module, or its input, read as a vector.
+    """The output of one module, or its input, read as a row of `dim` values.
 
     The output is [N, D]; a map [N, D, H, W] or, for ``map-last``, [N, H, W, D] that is averaged over its positions; or
     tokens [N, T, D], of which the class token is read or the mean of the patches, which follow `prefix` other tokens.
-    ``input`` is the first argument, flattened. `tensors` are the names of the parameters and buffers that the embedding
-    depends on.
+    ``tokens`` keeps all T of them in their order, ``map-tokens`` and ``map-last-tokens`` the H x W positions of a map,
+    row by row; `tokens` is T then, else 0. ``input`` is the first argument, flattened. `tensors` are the names of the
+    parameters and buffers that the embedding depends on.
     """
 
     module: str
@@ -58,10 +65,13 @@ class InnerTap:
     prefix: int = 0
     dim: int = 0
     tensors: tuple[str, ...] = ()
+    tokens: int = 0
 
     @property
     def name(self) -> str:
-        """The tap as in ``--tap``: ``layer3``, ``layer4:input``, ``blocks.11:cls``."""
+        """The tap as in ``--tap``: ``layer3``, ``layer4:input``, ``blocks.11:cls``, ``layer4:tokens``."""
+        if self.pooling == "tokens":
+            return self.module + TOKENS
         return f"{self.module}:{self.reading}" if self.reading in ("cls", "mean", "input") else self.module
 
     @property
@@ -70,7 +80,7 @@ class InnerTap:
         return _POOLING[self.reading]
 
     def read(self, output: Tensor) -> Tensor:
-        """Return float32 [N, D], a copy, because later modules may work in place."""
+        """Return float32 [N, D], or of tokens [N, T x D], a copy, because later modules may work in place."""
         values = output.float()
         match self.reading:
             case "map":
@@ -81,8 +91,10 @@ class InnerTap:
                 return values[:, 0].clone()
             case "mean":
                 return values[:, self.prefix :].mean(1)
-            case "input":
+            case "input" | "tokens" | "map-last-tokens":
                 return values.flatten(1).clone()
+            case "map-tokens":
+                return values.permute(0, 2, 3, 1).flatten(1).clone()
         return values.clone()
 
 
@@ -128,9 +140,11 @@ class _Finder:
         shape = self.watched.outputs[module]
         if shape is None or shape[0] != 2 or not 2 <= len(shape) <= 4:
             raise self._refused(term, "one tensor of features: [N, D], a map or tokens", shape)
+        if pooling == "tokens":
+            return [self._all_tokens(term, module, shape)]
         if len(shape) == 3:
             if not pooling:
-                raise self._refused(term, f"{module}:cls or {module}:mean", f"tokens {list(shape)}")
+                raise self._refused(term, f"{module}:cls or {module}:mean, or all {module}:tokens", f"tokens {list(shape)}")
             return [self._token(module, "cls" if pooling == "cls" else "mean", shape[1])]
         if pooling:
             raise self._refused(term, f"{module} alone", f"no tokens but {list(shape)}")
@@ -159,6 +173,16 @@ class _Finder:
         if reading == "cls" and not (prefix and self.has_class_token):
             raise self._refused(f"{module}:cls", f"{module}:mean", "a net without class token")
         return InnerTap(module, reading, prefix)
+
+    def _all_tokens(self, term: str, module: str, shape: tuple[int, ...]) -> InnerTap:
+        """Return the tap of all tokens [N, T, D], or of all positions of a map."""
+        if len(shape) == 2:
+            raise self._refused(term, f"{module} alone", f"no tokens but {list(shape)}")
+        if len(shape) == 3:
+            return InnerTap(module, "tokens", tokens=shape[1])
+        reading = self._map(module, shape)
+        height, width = shape[2:] if reading == "map" else shape[1:3]
+        return InnerTap(module, _WITH_TOKENS[reading], tokens=height * width)
 
     def _map(self, module: str, shape: tuple[int, ...]) -> TapReading:
         """Return how a map is read. Images are square, so both axes of positions have the same length."""
@@ -246,9 +270,9 @@ def find_inner(
 ) -> dict[str, tuple[InnerTap, ...]]:
     """Return the taps that each term stands for, verified on random images of `image_size` pixels.
 
-    Terms are ``layer3``, ``blocks.11:cls``, ``blocks.11:mean`` or ``last-4``; `head` is the path of the net's head,
-    which extraction removes, and `name` the net's name in messages. The net is put into eval mode; its tensors and the
-    global random state stay as they are.
+    Terms are ``layer3``, ``blocks.11:cls``, ``blocks.11:mean``, ``blocks.11:tokens`` or ``last-4``; `head` is the path
+    of the net's head, which extraction removes, and `name` the net's name in messages. The net is put into eval mode;
+    its tensors and the global random state stay as they are.
 
     Raises
     ------

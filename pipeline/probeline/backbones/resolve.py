@@ -85,7 +85,7 @@ def load(
 
 def _load(name: str, weights: str, image_size: int | None, taps: Sequence[str]) -> tuple[Loaded, tuple[Path, ...]]:
     from probeline.backbones.build import build
-    from probeline.backbones.inner_taps import find_inner
+    from probeline.backbones.inner_taps import InnerTap, find_inner
     from probeline.backbones.penultimate import find_tap
     from probeline.backbones.user_code.errors import reported
     from probeline.backbones.weights.state_dict import tensors_sha256
@@ -112,6 +112,7 @@ def _load(name: str, weights: str, image_size: int | None, taps: Sequence[str]) 
             head_parameters=head_parameters,
             preprocess=preprocess,
             notes=notes,
+            tokens=tap.tokens if isinstance(tap, InnerTap) else 0,
         )
 
     backbone = record(tap, PENULTIMATE, head_parameters)
@@ -146,6 +147,7 @@ def _is_plausible(record: Backbone) -> bool:
     return (
         is_digest(record.weights_sha256)
         and all(0 < size < _MOST for size in sizes)
+        and (record.tokens == 0 or (0 < record.tokens <= record.dim and record.dim % record.tokens == 0))
         and 0 <= record.head_parameters <= record.parameters < _MOST
         and all(deviation > 0 for deviation in record.preprocess.std)
     )

@@ -11,19 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probeline import disk
 from probeline.cache.format.records import BlockRecord, EntryRecord, ListedEntryRecord
 from probeline.cache.samples import FILE_NAME, StoredSamples
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord, encode
 from probeline.files.sample_blocks import ROWS_PER_BLOCK
-from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
+from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, TOKENS_FORMAT_VERSION, digest
 from probeline.images import View
 from probeline.names import PENULTIMATE
 from probeline.text import is_printable
 from probeline.types import Backbone, Part, samples_digest
 
 ROWS_PER_SHARD = 1024
+"""Of vectors, and of tokens whose shards are not larger than `SHARD_BYTES` then."""
+
+SHARD_BYTES = 64 << 20
+"""Of a shard of tokens; readers hold a few shards in memory."""
 
 LISTED_FORMAT_VERSION = 1
 """Of records that list the samples."""
@@ -43,7 +49,7 @@ def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None
         "preprocess": backbone.preprocess.identity(),
         "view": None if view is None else view.identity(),
         "precision": precision,
-        "dtype": "float32",
+        **({"dtype": "float16", "tokens": backbone.tokens} if backbone.tokens else {"dtype": "float32"}),
         "samples_sha256": part.samples_sha256,
     }
 
@@ -53,8 +59,8 @@ class Entry:
     """Where an entry is, and what identifies it.
 
     `dataset` and `part` are for people and no part of the key, whose fields are `inputs`; the part of a view is
-    ``train@view1``. There are `dim` values per row; `content` is the sha256 of the source of each row. Of an entry that
-    was opened from its record, the ids and contents are read from the disk when they are used.
+    ``train@view1``. There are `dim` values per row, T x D of T tokens; `content` is the sha256 of the source of each
+    row. Of an entry that was opened from its record, the ids and contents are read from the disk when they are used.
     """
 
     folder: Path
@@ -80,6 +86,37 @@ class Entry:
         """Data set, part, backbone and tap, as messages name the entry."""
         at = "" if self.tap == PENULTIMATE else f" at {self.tap}"
         return f"{self.dataset}/{self.part} x {self.inputs['backbone']}{at}"
+
+    @property
+    def tokens(self) -> int:
+        """T of rows that are tokens [T, D]; 0 of vectors."""
+        return int(self.inputs.get("tokens", 0))
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a row: D, or T and D."""
+        return (self.tokens, self.dim // self.tokens) if self.tokens else (self.dim,)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the stored values: float32 of vectors, float16 of tokens."""
+        return np.dtype(str(self.inputs["dtype"]))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's values."""
+        return self.dim * self.dtype.itemsize
+
+    @property
+    def shape_in_words(self) -> str:
+        """The shape of the entry, and the type of its values if it is not float32: ``1,000 x 512``."""
+        stored = f" {self.dtype.name}" if self.tokens else ""
+        return f"{len(self):,} x {' x '.join(map(str, self.row_shape))}{stored}"
+
+    @property
+    def format(self) -> int:
+        """The format version of its record."""
+        return TOKENS_FORMAT_VERSION if self.tokens else FORMAT_VERSION
 
     @property
     def view(self) -> View | None:
@@ -127,7 +164,7 @@ class Entry:
         """Return the content of entry.json, given the blocks of the samples' file."""
         return {
             **self.members(),
-            "format": FORMAT_VERSION,
+            "format": self.format,
             "rows": len(self),
             "rows_per_block": ROWS_PER_BLOCK,
             "blocks": [encode(block) for block in blocks],
@@ -144,9 +181,16 @@ def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, vi
     inputs = key_inputs(part, backbone, precision, view)
     name = part.name if view is None else f"{part.name}@view{view.number}"
     folder = _folder(cache, part.dataset, backbone.name, backbone.tap, name, digest(inputs))
-    return Entry(
-        folder, part.dataset, name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content, ROWS_PER_SHARD
-    )
+    rows = _rows_per_shard(backbone)
+    return Entry(folder, part.dataset, name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content, rows)
+
+
+def _rows_per_shard(backbone: Backbone) -> int:
+    """Return the rows of a shard: halved for tokens until a shard has no more than `SHARD_BYTES`."""
+    rows = ROWS_PER_SHARD
+    while backbone.tokens and rows > 1 and 2 * backbone.dim * rows > SHARD_BYTES:
+        rows //= 2
+    return rows
 
 
 def entry_of_rows(entry: Entry, rows: Sequence[int]) -> Entry:
@@ -173,7 +217,10 @@ def entry_from_record(folder: Path, record: EntryRecord | ListedEntryRecord) -> 
     entry = Entry(
         folder=folder, sample_ids=sample_ids, content=content, **{name: getattr(record, name) for name in names}
     )
-    version = LISTED_FORMAT_VERSION if isinstance(record, ListedEntryRecord) else FORMAT_VERSION
+    is_listed = isinstance(record, ListedEntryRecord)
+    if is_listed and entry.tokens:
+        raise BadRecord("inputs.tokens in a record that lists its samples: there is none of tokens")
+    version = LISTED_FORMAT_VERSION if is_listed else entry.format
     if record.format != version:
         raise BadRecord(f"format: expected {version}, got {record.format}")
     if record.key != entry.key:

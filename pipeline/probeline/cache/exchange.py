@@ -46,6 +46,9 @@ def export_entry(entry: Entry, path: Path) -> str:
     """Write an entry, every shard verified, as one HDF5 file and return the file's sha256."""
     if path.is_dir():
         raise BadOption("this is a folder", where=path, remedy="name the file in it that is to be written")
+    if entry.tokens:
+        remedy = "share them by extract --store, or copy the folder of the entry and run verify there"
+        raise BadOption("tokens are not exported as one file", where=entry.folder, remedy=remedy)
     stored = read_features(entry, "run extract, then export again")
     hashes = [digest_bytes(stored.features[rows.start : rows.stop].tobytes()) for rows in entry.shards]
     shards = [encode(ExportedShard(*pair)) for pair in zip(hashes, stored.provenance, strict=True)]

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from probeline.cache.entry import Entry
 from probeline.cache.lookup import find_entry
-from probeline.cache.reading import gather_rows, new_rows, read_shard, require_complete, shard_record
+from probeline.cache.reading import gather_rows, new_rows, read_shard, require_complete, require_vectors, shard_record
 from probeline.errors import BadCache, UnknownName
 from probeline.text import printable
-from probeline.types import AnyArray, FloatArray
+from probeline.types import AnyArray, AnyFloatArray
 
 if TYPE_CHECKING:
     from probeline.cache.torch_dataset import Labels, RowsDataset
@@ -79,10 +79,10 @@ class _Shards:
     def __init__(self, entry: Entry, keep_bytes: int) -> None:
         self._entry = entry
         self._keep_bytes = keep_bytes
-        self._snapshot: tuple[int, dict[int, FloatArray]] = (os.getpid(), {})
+        self._snapshot: tuple[int, dict[int, AnyFloatArray]] = (os.getpid(), {})
 
-    def block(self, number: int) -> FloatArray:
-        """Return and keep the features float32 [rows, D] of one shard; they must not be changed."""
+    def block(self, number: int) -> AnyFloatArray:
+        """Return and keep the features [rows, dim] of one shard; they must not be changed."""
         kept = self._kept()
         if next(reversed(kept), None) == number:
             return kept[number]
@@ -90,17 +90,17 @@ class _Shards:
         self._keep(number, block)
         return block
 
-    def passing(self, number: int) -> FloatArray:
+    def passing(self, number: int) -> AnyFloatArray:
         """Return the same without keeping them, for readers of every shard once."""
         block = self._kept().get(number)
         return read_shard(self._entry, number)[0] if block is None else block
 
-    def _kept(self) -> dict[int, FloatArray]:
+    def _kept(self) -> dict[int, AnyFloatArray]:
         """Return what this process read and hashed itself; what its parent read before a fork does not count."""
         process, kept = self._snapshot
         return kept if process == os.getpid() else {}
 
-    def _keep(self, number: int, block: FloatArray) -> None:
+    def _keep(self, number: int, block: AnyFloatArray) -> None:
         kept = {other: rows for other, rows in self._kept().items() if other != number} | {number: block}
         size = sum(rows.nbytes for rows in kept.values())
         for oldest in list(kept):
@@ -111,8 +111,9 @@ class _Shards:
 
 
 class EntryFeatures:
-    """The embeddings of one part by one frozen net: an array float32 [N, D] on disk. Open it with `open_features`.
+    """The embeddings of one part by one frozen net: an array on disk. Open it with `open_features`.
 
+    It is float32 [N, D], or of tokens float16 [N, T, D]; ``[..., D]`` below stands for ``[..., T, D]`` then.
     Indexing reads rows as NumPy would and always returns a copy. A shard is read with the first of its rows, and hashed
     on the bytes that are decoded; no file is left open. The object may be used by many threads, in a forked process,
     which then hashes for itself, and be pickled, as the path and the key alone. Reading rows or provenance raises
@@ -129,23 +130,23 @@ class EntryFeatures:
     def __repr__(self) -> str:
         entry = self._entry
         name = f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
-        return printable(f"<EntryFeatures {name}, float32 {list(self.shape)}, key {self.key[:12]}>")
+        return printable(f"<EntryFeatures {name}, {self.dtype.name} {list(self.shape)}, key {self.key[:12]}>")
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[FloatArray]:
+    def __iter__(self) -> Iterator[AnyFloatArray]:
         return (self[row] for row in range(len(self)))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """N and D."""
-        return len(self), self._entry.dim
+    def shape(self) -> tuple[int, ...]:
+        """N and D, or N, T and D of tokens."""
+        return len(self), *self._entry.row_shape
 
     @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """The type of every value: float32."""
-        return np.dtype(np.float32)
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """The type of every value: float32, or float16 of tokens."""
+        return self._entry.dtype
 
     @property
     def folder(self) -> Path:
@@ -177,8 +178,8 @@ class EntryFeatures:
         """How each shard was computed: device, versions, seconds and the like, read anew from its record."""
         return tuple(shard_record(self._entry, number).provenance for number in range(len(self._entry.shards)))
 
-    def __getitem__(self, index: RowIndex) -> FloatArray:
-        """Return rows as a new array float32 [..., D].
+    def __getitem__(self, index: RowIndex) -> AnyFloatArray:
+        """Return rows as a new array [..., D].
 
         Parameters
         ----------
@@ -192,14 +193,17 @@ class EntryFeatures:
         """
         if isinstance(index, tuple):
             raise IndexError("rows alone are indexed here; take columns of what comes back: features[rows][:, columns]")
-        return gather_rows(self._entry, np.asarray(self._rows[index]), self._shards.block)
+        return self._shaped(gather_rows(self._entry, np.asarray(self._rows[index]), self._shards.block))
 
-    def numpy(self) -> FloatArray:
-        """Return all rows as a new array float32 [N, D]."""
+    def _shaped(self, rows: AnyFloatArray) -> AnyFloatArray:
+        return rows.reshape(*rows.shape[:-1], *self._entry.row_shape)
+
+    def numpy(self) -> AnyFloatArray:
+        """Return all rows as a new array [N, D]."""
         values = new_rows(self._entry, (len(self._entry),))
         for number, rows in enumerate(self._entry.shards):
             values[rows.start : rows.stop] = self._shards.passing(number)
-        return values
+        return self._shaped(values)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         if copy is False:
@@ -226,6 +230,11 @@ class EntryFeatures:
         -------
         dict
             ``row`` and ``shard`` int64 [N]; ``sample_id`` and ``content_sha256`` lists of N strings.
+
+        Raises
+        ------
+        BadOption
+            Columns of embeddings that are tokens.
         """
         columns: dict[str, AnyArray | list[str]] = {
             "row": self._rows.copy(),
@@ -234,11 +243,12 @@ class EntryFeatures:
             "shard": self._rows // self._entry.rows_per_shard,
         }
         if features:
+            require_vectors(self._entry.tap)
             columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
         return columns
 
     def torch_dataset(self, labels: Labels | None = None) -> RowsDataset:
-        """Return a map-style ``torch.utils.data.Dataset`` of (row float32 [D], label), or of rows alone.
+        """Return a map-style ``torch.utils.data.Dataset`` of (row [D], label), or of rows alone.
 
         Its workers may be forked or spawned: what travels is the path, the key and the labels.
 

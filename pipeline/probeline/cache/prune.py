@@ -49,7 +49,7 @@ class CachedEntry:
         entry = self.entry
         title = str(self.folder.relative_to(cache))
         if entry:
-            title = f"{entry.title}  {len(entry):,} x {entry.dim}  {self.shards} of {len(entry.shards)} shards"
+            title = f"{entry.title}  {entry.shape_in_words}  {self.shards} of {len(entry.shards)} shards"
         state = "  corrupt: run probeline verify" if self.is_corrupt else ""
         if self.is_newer:
             state = "  written by a newer version of Probeline"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from probeline.cache.entry import LISTED_FORMAT_VERSION, Entry, entry_from_recor
 from probeline.cache.format.layout import ENTRY_FILE, FOLDER_NAME
 from probeline.cache.format.records import EntryRecord, ListedEntryRecord, ShardRecord
 from probeline.cache.samples import verify_samples
-from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, OutOfMemory, ProbelineError
+from probeline.errors import BadCache, BadOption, MissingData, NewerFormat, OtherFormat, OutOfMemory, ProbelineError
 from probeline.files.decode import BadRecord, decode
 from probeline.files.levels import folders_at
 from probeline.files.reading import ENTRY, SHARD, memory_bytes, read_bytes
-from probeline.identity import FORMAT_VERSION, SHARD_FORMAT_VERSION, unseal
-from probeline.types import FeatureSet, FloatArray, IntArray
+from probeline.identity import FORMAT_VERSION, SHARD_FORMAT_VERSION, TOKENS_FORMAT_VERSION, unseal
+from probeline.names import TOKENS, reads_tokens
+from probeline.types import AnyFloatArray, FeatureSet, IntArray
 
 _MOST_VERSION = 9999
 """A number that a format may have; a message shows no others."""
@@ -92,12 +93,12 @@ def is_newer(folder: Path) -> bool:
 
 def read_entry_record(folder: Path) -> dict[str, Any]:
     """Return the values of an entry's own record, of any format that this version reads; only its seal is checked."""
-    return _read_record(folder / "entry.json", (LISTED_FORMAT_VERSION, FORMAT_VERSION))
+    return _read_record(folder / "entry.json", (LISTED_FORMAT_VERSION, FORMAT_VERSION, TOKENS_FORMAT_VERSION))
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether the record of an entry is of the current format."""
-    return bool(read_entry_record(folder)["format"] == FORMAT_VERSION)
+    """Return whether the record of an entry is of a current format."""
+    return bool(read_entry_record(folder)["format"] != LISTED_FORMAT_VERSION)
 
 
 def _read_shard_record(path: Path) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def check_entry_record(entry: Entry) -> None:
     record = read_entry_record(entry.folder)
     is_listed = record["format"] == LISTED_FORMAT_VERSION
     # In format 2 the samples are proven by the key alone: their digest is in its inputs.
-    expected = entry.listed_record() if is_listed else {**entry.members(), "rows": len(entry)}
+    expected = entry.listed_record() if is_listed else {**entry.members(), "rows": len(entry), "format": entry.format}
     differing = next((name for name, value in expected.items() if record.get(name) != value), None)
     if differing or (is_listed and record.keys() != expected.keys()):
         raise BadCache(
@@ -263,8 +264,8 @@ def verify_entry(entry: Entry) -> int:
     return size + sum(len(_verified_bytes(entry, number)[0]) for number in range(len(entry.shards)))
 
 
-def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
-    """Return the features float32 [rows, D] of one shard, and its record."""
+def read_shard(entry: Entry, number: int) -> tuple[AnyFloatArray, ShardRecord]:
+    """Return the features [rows, dim] of one shard in the entry's type, and its record."""
     data, record = _verified_bytes(entry, number)
     return _decode_shard(entry, number, data, entry.shard_path(number)), record
 
@@ -275,18 +276,18 @@ def check_shard(entry: Entry, number: int, data: bytes, record: ShardRecord, whe
     _decode_shard(entry, number, data, where)
 
 
-def _decode_shard(entry: Entry, number: int, data: bytes, where: object) -> FloatArray:
+def _decode_shard(entry: Entry, number: int, data: bytes, where: object) -> AnyFloatArray:
     from probeline.cache.format import hdf5  # not needed for entries that are only checked
 
     rows = entry.shards[number]
-    block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, where)
+    block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, where, entry.tokens)
     if sample_ids != tuple(entry.sample_ids[rows.start : rows.stop]) or not np.isfinite(block).all():
         raise BadCache(
             "a shard holds other rows than its entry",
             where=where,
             remedy=f"delete it and {entry.record_path(number).name}, then run extract again",
         )
-    return block
+    return block.reshape(len(rows), entry.dim)
 
 
 def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
@@ -303,8 +304,8 @@ def split_by_shard(entry: Entry, rows: IntArray) -> Iterator[tuple[int, IntArray
         yield number, rows[bounds[number] : bounds[number + 1]]
 
 
-def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
-    """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
+def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], AnyFloatArray]) -> AnyFloatArray:
+    """Return the features [..., dim] of some rows in the entry's type; `block` gives those of one shard."""
     features = new_rows(entry, rows.shape)
     order = np.argsort(rows, axis=None)
     done, target = 0, features.reshape(-1, entry.dim)
@@ -314,14 +315,14 @@ def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]
     return features
 
 
-def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
-    """Return the features float32 [n, D] of some rows; only the shards that hold them are read."""
+def read_rows(entry: Entry, rows: IntArray) -> AnyFloatArray:
+    """Return the features [n, dim] of some rows in the entry's type; only the shards that hold them are read."""
     return gather_rows(entry, rows, lambda number: read_shard(entry, number)[0])
 
 
-def new_rows(entry: Entry, shape: tuple[int, ...]) -> FloatArray:
-    """Return an array float32 [..., D] for rows of an entry; OutOfMemory if the machine has too little for it."""
-    size = 4 * math.prod(shape) * entry.dim
+def new_rows(entry: Entry, shape: tuple[int, ...]) -> AnyFloatArray:
+    """Return an array [..., dim] of the entry's type for its rows; OutOfMemory if the machine has too little for it."""
+    size = math.prod(shape) * entry.row_bytes
     if size > memory_bytes():
         raise OutOfMemory(
             "these rows do not fit into memory at once",
@@ -330,16 +331,43 @@ def new_rows(entry: Entry, shape: tuple[int, ...]) -> FloatArray:
             got=f"{size:,}",
             remedy="read some rows at a time, or use a machine with more",
         )
-    return np.empty((*shape, entry.dim), np.float32)
+    return np.empty((*shape, entry.dim), entry.dtype)
 
 
 def read_features(entry: Entry, remedy: str = "run extract") -> FeatureSet:
-    """Return the embeddings of an entry; the remedy is for one that is not complete."""
+    """Return the embeddings of an entry; the remedy is for one that is not complete.
+
+    Raises
+    ------
+    BadOption
+        Its rows are tokens and no vectors.
+    """
+    require_vectors(entry.tap)
     require_complete(entry, remedy)
     features = new_rows(entry, (len(entry),))
     provenance = []
     for number, rows in enumerate(entry.shards):
         features[rows.start : rows.stop], record = read_shard(entry, number)
         provenance.append(record.provenance)
-    seconds = float(sum(item.get("seconds", 0.0) for item in provenance))
-    return FeatureSet(features, entry.sample_ids, entry.key, seconds, tuple(provenance))
+    return FeatureSet(features, entry.sample_ids, entry.key, _total_seconds(provenance), tuple(provenance))
+
+
+def extraction_seconds(entry: Entry) -> float:
+    """Return the seconds in which an entry was extracted, from the records of its shards."""
+    return _total_seconds([shard_record(entry, number).provenance for number in range(len(entry.shards))])
+
+
+def _total_seconds(provenance: Iterable[Mapping[str, Any]]) -> float:
+    return float(sum(item.get("seconds", 0.0) for item in provenance))
+
+
+def require_vectors(tap: str) -> None:
+    """Raise BadOption for a tap whose rows are tokens, which only an attentive probe reads."""
+    if reads_tokens(tap):
+        module = tap.removesuffix(TOKENS)
+        raise BadOption(
+            "the rows of this --tap are tokens and no vectors",
+            where=tap,
+            expected=f"{module}:mean or {module}:cls of tokens, {module} of a map",
+            remedy="read tokens by probeline probe --attentive, or in Python by probeline.open_features",
+        )

@@ -28,7 +28,7 @@ from probeline.disk import path_name
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.files.reading import ENTRY, read_beginning
-from probeline.types import FloatArray, IntArray
+from probeline.types import AnyFloatArray, FloatArray, IntArray
 
 ROW_FACTS = "row_facts"
 """Member of a shard's provenance: what the pass that computed a row saw of its image, by the row's number in the shard.
@@ -48,7 +48,7 @@ class KnownRows:
     ----------
     rows, origin : int64 [m]
         Ascending; index into `origins`, the conditions under which rows were computed.
-    features : float32 [m, D]
+    features : [m, dim], of the type in which entries store them
     seconds : float64 [m]
         Time that each row took where it was computed.
     facts : mapping of int to mapping
@@ -56,7 +56,7 @@ class KnownRows:
     """
 
     rows: IntArray
-    features: FloatArray
+    features: AnyFloatArray
     seconds: np.ndarray[tuple[int], np.dtype[np.float64]]
     origin: IntArray
     origins: tuple[list[dict[str, Any]], ...]

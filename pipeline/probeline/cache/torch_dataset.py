@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from probeline.errors import BadOption
-from probeline.types import AnyArray, FloatArray, IntArray
+from probeline.types import AnyArray, AnyFloatArray, IntArray
 
 Labels: TypeAlias = Mapping[str, int] | Sequence[int] | AnyArray
 Item: TypeAlias = Tensor | tuple[Tensor, int]
@@ -20,11 +20,11 @@ Item: TypeAlias = Tensor | tuple[Tensor, int]
 class RowsDataset(Dataset[Item]):
     """Rows with or without labels; see `EntryFeatures.torch_dataset`.
 
-    `read` gives rows float32 [n, D] by their numbers.
+    `read` gives rows float32 [n, D], or tokens float16 [n, T, D], by their numbers.
     """
 
     def __init__(
-        self, read: Callable[[list[int]], FloatArray], sample_ids: Sequence[str], labels: Labels | None
+        self, read: Callable[[list[int]], AnyFloatArray], sample_ids: Sequence[str], labels: Labels | None
     ) -> None:
         self._read = read
         self._count = len(sample_ids)
@@ -34,7 +34,7 @@ class RowsDataset(Dataset[Item]):
         return self._count
 
     def __getitem__(self, row: int) -> Item:
-        """Return the row float32 [D], with its label if there are labels."""
+        """Return the row [D], with its label if there are labels."""
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[Item]:

@@ -22,11 +22,11 @@ from probeline.cache.reading import (
     unreadable,
 )
 from probeline.cache.samples import encode_blocks
-from probeline.errors import NewerFormat, ProbelineError
+from probeline.errors import BadOption, NewerFormat, ProbelineError
 from probeline.files.decode import encode
 from probeline.files.reading import SAMPLES, SHARD, check, open_file, read_bytes
 from probeline.identity import SHARD_FORMAT_VERSION, digest_bytes, seal
-from probeline.types import FloatArray
+from probeline.types import AnyArray, AnyFloatArray
 
 
 def write_entry(entry: Entry) -> None:
@@ -94,23 +94,24 @@ class EncodedShard:
     record: bytes
 
 
-def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
-    """Publish one shard, features float32 [rows, D] of its row range, then its record.
+def write_shard(entry: Entry, number: int, features: AnyFloatArray, provenance: Mapping[str, Any]) -> None:
+    """Publish one shard, features float32 [rows, dim] of its row range, then its record.
 
     Writing a shard that another process wrote first is harmless. The provenance has JSON values: device, versions,
-    seconds and the like. ValueError is raised for features of another shape, or not finite.
+    seconds and the like. ValueError is raised for features of another shape, or not finite, and BadOption for values
+    that the type of the entry cannot hold.
     """
     publish_shard(entry, number, encode_shard(entry, number, features, provenance))
 
 
-def encode_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> EncodedShard:
+def encode_shard(entry: Entry, number: int, features: AnyFloatArray, provenance: Mapping[str, Any]) -> EncodedShard:
     """Return what :func:`write_shard` publishes."""
     from probeline.cache.format import hdf5
 
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")
-    data = hdf5.encode(entry.tap, features, entry.sample_ids[rows.start : rows.stop])
+    data = hdf5.encode(entry.tap, _as_stored(entry, features), entry.sample_ids[rows.start : rows.stop])
     record = ShardRecord(
         format=SHARD_FORMAT_VERSION,
         key=entry.key,
@@ -121,6 +122,28 @@ def encode_shard(entry: Entry, number: int, features: FloatArray, provenance: Ma
         provenance=dict(provenance),
     )
     return EncodedShard(data, seal(encode(record)))
+
+
+def _as_stored(entry: Entry, features: AnyFloatArray) -> AnyArray:
+    """Return features [rows, dim] in the shape and type in which they are stored.
+
+    Raises
+    ------
+    BadOption
+        Values of tokens are beyond what float16 holds.
+    """
+    if not entry.tokens:
+        return features
+    largest, sizes = np.finfo(entry.dtype).max, np.abs(features)
+    if beyond := int((sizes > largest).sum()):
+        raise BadOption(
+            f"tokens have values that {entry.dtype.name} cannot hold",
+            where=entry.title,
+            expected=f"at most {largest:,.0f}",
+            got=f"{beyond:,} of {features.size:,} values of a shard are beyond, the largest is {sizes.max():.3g}",
+            remedy="read another layer, or one vector per image by :mean or :cls, which is stored in float32",
+        )
+    return features.astype(entry.dtype, copy=False).reshape(-1, *entry.row_shape)
 
 
 def publish_shard(entry: Entry, number: int, shard: EncodedShard) -> None:

@@ -75,7 +75,7 @@ def _export(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
 def _import(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
     entry, new = exchange.import_entry(Path(arguments[0]), cache, session.settings.maintenance.sha256)
     outcome = f"{new} of {len(entry.shards)} shards are new" if new else "already in the cache"
-    session.console.result(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row verified; {outcome}")
+    session.console.result(f"{entry.folder}  {entry.shape_in_words}, every row verified; {outcome}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
 
 

@@ -168,11 +168,11 @@ class Engine:
                         is_announced = True
                         finish(self.device)
                         rate = done / (time.perf_counter() - started)
-                        dim = sum(request.entry.dim for request in requests)
+                        size = total * sum(request.entry.row_bytes for request in requests)
                         console.say(
                             f"extract: {title}: {total:,} images on {self.device_name}, about "
                             f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
-                            f"{total * dim * 4 / 1e6:.1f} MB"
+                            f"{size / 1e6:.1f} MB"
                         )
                         self._advise((total - done) / rate)
                     if not batch.is_last:

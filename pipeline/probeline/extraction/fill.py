@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from probeline.extraction.confirm import confirm_records, describe_confirmed
 from probeline.extraction.engine import Engine
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.extraction.requests import ShardRequest
+from probeline.extraction.token_budget import check_token_budget
 from probeline.files.reading import memory_bytes
 from probeline.format import plural
 from probeline.names import OUTPUT
@@ -28,6 +29,7 @@ from probeline.options.share import Share
 from probeline.session import Session
 from probeline.stores.shards import SharedShards, find_missing
 from probeline.stores.store import find_store
+from probeline.types import Backbone
 
 _SHARE_OF_MEMORY = 4
 """Rows of other entries take a quarter of the machine's memory at most."""
@@ -63,53 +65,67 @@ def fill(session: Session, backbones: Iterable[str], share: Share | None = None)
         for tap in taps:
             if tap.pooling == OUTPUT:
                 say(f"{tap.name}: has no head; its own output [N, {tap.dim}] is the embedding")
+        check_token_budget(session, taps)
         unreadable: list[FoundUnreadable] = []
-        engine = functools.cache(partial(Engine, session, *taps, loaded=loaded))
-        for entries in zip(*map(session.entries, taps), strict=True):
-            shared = [None if store is None else SharedShards(store, entry) for entry in entries]
-            for entry, own in zip(entries, shared, strict=True):
-                if own is not None:
-                    _publish_cached(session, entry, own)
-                    if share is None:  # else what others extracted stays in the store
+        passes = _taps_of_equal_shards(session, taps)
+        for own_taps in passes:
+            # An engine changes its net, so that only the first one has the net that may have been built above.
+            built = loaded if own_taps == passes[0] else None
+            engine = functools.cache(partial(Engine, session, *own_taps, loaded=built))
+            for entries in zip(*map(session.entries, own_taps), strict=True):
+                shared = [None if store is None else SharedShards(store, entry) for entry in entries]
+                for entry, own in zip(entries, shared, strict=True):
+                    if own is not None:
+                        _publish_cached(session, entry, own)
+                        if share is None:  # else what others extracted stays in the store
+                            _fetch(session, entry, own)
+                missing = [_check_shards(session, *pair, engine) for pair in zip(entries, shared, strict=True)]
+                requests = [
+                    _reuse_rows(
+                        session,
+                        ShardRequest(entry, order(shards), shared=own),
+                        engine,
+                        partial(describe_confirmed, session, name, tap, loaded),
+                    )
+                    for tap, entry, own, shards in zip(own_taps, entries, shared, missing, strict=True)
+                    if shards
+                ]
+                requests = [request for request in requests if request.shards]
+                if requests:
+                    try:
+                        engine().fill(*requests, share=share)
+                    except FoundUnreadable as error:
+                        unreadable.append(error)
+                for entry, own in zip(entries, shared, strict=True):
+                    if own is not None and share is None:  # what others extracted meanwhile
+                        own.list_again()
                         _fetch(session, entry, own)
-            missing = [_check_shards(session, *pair, engine) for pair in zip(entries, shared, strict=True)]
-            requests = [
-                _reuse_rows(
-                    session,
-                    ShardRequest(entry, order(shards), shared=own),
-                    engine,
-                    partial(describe_confirmed, session, name, tap, loaded),
-                )
-                for tap, entry, own, shards in zip(taps, entries, shared, missing, strict=True)
-                if shards
-            ]
-            requests = [request for request in requests if request.shards]
-            if requests:
-                try:
-                    engine().fill(*requests, share=share)
-                except FoundUnreadable as error:
-                    unreadable.append(error)
-            for entry, own in zip(entries, shared, strict=True):
-                if own is not None and share is None:  # what others extracted meanwhile
-                    own.list_again()
-                    _fetch(session, entry, own)
-                    own.require_fetched()
-            warn_of_odd_pixels(session, entries[0])
-            results += [
-                {
-                    "backbone": taps[0].name,
-                    "tap": entry.tap,
-                    "part": entry.part,
-                    "shape": [len(entry), entry.dim],
-                    "extracted_shards": len(shards),
-                    "key": entry.key,
-                    "folder": str(entry.folder),
-                }
-                for entry, shards in zip(entries, missing, strict=True)
-            ]
+                        own.require_fetched()
+                warn_of_odd_pixels(session, entries[0])
+                results += [
+                    {
+                        "backbone": taps[0].name,
+                        "tap": entry.tap,
+                        "part": entry.part,
+                        "shape": [len(entry), *entry.row_shape],
+                        "extracted_shards": len(shards),
+                        "key": entry.key,
+                        "folder": str(entry.folder),
+                    }
+                    for entry, shards in zip(entries, missing, strict=True)
+                ]
         if unreadable:  # of all parts; the next net is spared them
             raise unreadable[0]
     return results
+
+
+def _taps_of_equal_shards(session: Session, taps: Sequence[Backbone]) -> list[tuple[Backbone, ...]]:
+    """Return the taps by the rows of their shards: what one pass can fill. Shards of tokens may have fewer rows."""
+    groups: dict[int, tuple[Backbone, ...]] = {}
+    for tap in taps:
+        rows = session.entry(tap, session.parts()[0]).rows_per_shard
+        groups[rows] = (*groups.get(rows, ()), tap)
+    return list(groups.values())
 
 
 def fill_missing(session: Session, backbone: str, verb: str) -> None:
@@ -178,7 +194,7 @@ def _reuse_rows(
     `describe` gives what their provenance says of the weights. Where the rows may not fit into memory at once, they are
     read for some shards after the others, and a shard of which others know only some rows is extracted as a whole.
     """
-    shards, shard_bytes = request.shards, 4 * request.entry.rows_per_shard * request.entry.dim
+    shards, shard_bytes = request.shards, request.entry.rows_per_shard * request.entry.row_bytes
     at_once = max(1, memory_bytes() // _SHARE_OF_MEMORY // shard_bytes)
     if len(shards) <= at_once:
         return _reuse_at_once(session, request, engine, describe)

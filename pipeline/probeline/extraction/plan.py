@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from probeline.cache.reading import entry_folders, is_done, open_entry, shard_record
 from probeline.disk import path_name
 from probeline.errors import ProbelineError
+from probeline.extraction.token_budget import check_token_budget
 from probeline.session import Session
 from probeline.stores.shards import SharedShards, find_missing
 from probeline.stores.store import find_store
@@ -41,10 +42,18 @@ class ExtractionPlan:
 
 
 def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
-    """Return the plans for one backbone at every tap, over every part; nothing is written or run."""
+    """Return the plans for one backbone at every tap, over every part; nothing is written or run.
+
+    Raises
+    ------
+    BadOption
+        Tokens would take more than their budget.
+    """
     plans = []
     store = find_store(session.settings.sharing.store)
-    for record in session.every_tap(backbone):
+    taps = session.every_tap(backbone)
+    check_token_budget(session, taps, "dry run")
+    for record in taps:
         seconds = _seconds_per_image(session, record)
         for entry in session.entries(record):
             shared = None if store is None else SharedShards(store, entry)

@@ -113,7 +113,17 @@ _VERBS = (
     Verb(
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
-        _names(*_NET, "reading", "fitting", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
+        _names(
+            *_NET,
+            "reading",
+            "fitting",
+            "heads",
+            "training",
+            "curve",
+            "compare",
+            *_STEP,
+            without=("dry_run", "tokens_gb"),
+        ),
     ),
     Verb(
         "board",
@@ -134,14 +144,14 @@ _VERBS = (
     Verb(
         "explain",
         "show which fields of the key differ from the nearest cached entry",
-        _names(*_NET, "reading", *_COMMON),
+        _names(*_NET, "reading", *_COMMON, without=("tokens_gb",)),
         needs_labels=False,
         needs_images=True,
     ),
     Verb(
         "show",
         "show the image behind a row and what is cached of it",
-        _names(*_NET, "reading", *_COMMON),
+        _names(*_NET, "reading", *_COMMON, without=("tokens_gb",)),
         words=_ROWS,
         needs_words=True,
         needs_labels=False,

@@ -152,7 +152,7 @@ class SharedShards:
 
     @property
     def _threads(self) -> int:
-        size = 4 * self._entry.rows_per_shard * self._entry.dim
+        size = self._entry.rows_per_shard * self._entry.row_bytes
         return max(1, min(_THREADS, memory_bytes() // (_COPIES * size)))
 
     def _gone(self, number: int) -> StoreFailed:

@@ -10,17 +10,24 @@ import numpy as np
 
 from probeline.errors import BadCache
 from probeline.text import printable
-from probeline.types import AnyArray, FloatArray
+from probeline.types import AnyArray, AnyFloatArray, FloatArray
 
 BLOCK_ROWS = 256
 """Rows in one HDF5 chunk: row-wise chunks would read and write hundreds of times slower."""
 
+BLOCK_BYTES = 4 << 20
+"""Of a chunk of tokens, which has fewer rows then, but at least one."""
 
-def encode(tap: str, features: FloatArray, sample_ids: Sequence[str]) -> bytes:
-    """Return the bytes of a shard file of features float32 [rows, D]; equal arrays give equal bytes."""
-    if features.dtype != np.float32 or features.ndim != 2 or len(features) != len(sample_ids):
+
+def encode(tap: str, features: AnyFloatArray, sample_ids: Sequence[str]) -> bytes:
+    """Return the bytes of a shard file; equal arrays give equal bytes.
+
+    Features are vectors float32 [rows, D] or tokens float16 [rows, T, D].
+    """
+    if (features.dtype, features.ndim) not in _STORED or len(features) != len(sample_ids):
         raise ValueError(
-            f"a shard is float32 [rows, D] with {len(sample_ids)} ids, not {features.dtype} {features.shape}"
+            f"a shard is float32 [rows, D] or float16 [rows, T, D] with {len(sample_ids)} ids, "
+            f"not {features.dtype} {features.shape}"
         )
     return _file(tap, features, {"sample_ids": sample_ids})
 
@@ -32,14 +39,20 @@ def encode_export(
     return _file(tap, features, {"sample_ids": sample_ids, "content": content}, manifest)
 
 
+_STORED = ((np.dtype(np.float32), 2), (np.dtype(np.float16), 3))
+
 _NUMBERS = count()
 """HDF5 opens no two files of one name at once, also if they are in memory; no name is stored in them."""
 
 
-def _file(tap: str, features: FloatArray, texts: Mapping[str, Sequence[str]], manifest: bytes | None = None) -> bytes:
+def _file(
+    tap: str, features: AnyFloatArray, texts: Mapping[str, Sequence[str]], manifest: bytes | None = None
+) -> bytes:
     block, name = min(BLOCK_ROWS, len(features)), f"shard-{next(_NUMBERS)}"
+    row_shape = features.shape[1:]
+    own = block if features.ndim == 2 else min(block, max(1, BLOCK_BYTES // features[0].nbytes))
     with h5py.File(name, "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
-        file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))
+        file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(own, *row_shape))
         for title, column in texts.items():
             encoded = [text.encode("utf-8") for text in column]
             kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
@@ -51,8 +64,10 @@ def _file(tap: str, features: FloatArray, texts: Mapping[str, Sequence[str]], ma
         return bytes(file.id.get_file_image())
 
 
-def decode(data: bytes, tap: str, rows: int, dim: int, where: object) -> tuple[FloatArray, tuple[str, ...]]:
-    """Return features float32 [rows, D] and sample ids of shard bytes.
+def decode(
+    data: bytes, tap: str, rows: int, dim: int, where: object, tokens: int = 0
+) -> tuple[AnyFloatArray, tuple[str, ...]]:
+    """Return features and sample ids of shard bytes: float32 [rows, dim], or of tokens float16 [rows, T, dim / T].
 
     BadCache is raised for another shape or type, and for anything that would lead HDF5 out of these bytes (links,
     external storage, virtual data sets) or through a filter.
@@ -63,7 +78,8 @@ def decode(data: bytes, tap: str, rows: int, dim: int, where: object) -> tuple[F
             names = _read(len(data), file, "sample_ids")
     except _UNREADABLE as error:
         raise _foreign(where, _safe_text(error)) from error
-    if features.dtype != np.dtype("<f4") or features.shape != (rows, dim) or names.shape != (rows,):
+    stored, row_shape = (np.dtype("<f2"), (tokens, dim // tokens)) if tokens else (np.dtype("<f4"), (dim,))
+    if features.dtype != stored or features.shape != (rows, *row_shape) or names.shape != (rows,):
         raise _foreign(where, f"features {features.dtype} {features.shape}, ids {names.shape}")
     try:
         return features, tuple(name.decode("utf-8") for name in names.tolist())

@@ -16,7 +16,7 @@ from probeline.files.limits import Count, Length, Name, Number, Positive, Second
 from probeline.files.reading import SHARD
 
 MOST_DIM = 1 << 22
-"""Values per row: the largest maps of nets have some hundred thousand."""
+"""Values per row: the largest maps of nets, and all tokens of a layer, have some hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ class InputMembers:
     preprocess: Annotated[Mapping[str, Any], Members(PreprocessMembers)]
     view: Annotated[Mapping[str, Any], Members(ViewMembers)] | None
     precision: Name
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "float16"]
     samples_sha256: Sha256
+    tokens: Annotated[int, Within(1, MOST_DIM)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) != (self.dtype == "float32"):
+            raise ValueError(f"{self.dtype} of {'vectors' if self.tokens is None else 'tokens'}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class EntryMembers:
     def __post_init__(self) -> None:
         if self.rows_per_shard * self.dim * 4 > SHARD.most_bytes:
             raise ValueError(f"shards of {self.rows_per_shard:,} rows of {self.dim:,} values, which no file may hold")
+        tokens = self.inputs.get("tokens")
+        if tokens is not None and self.dim % tokens:
+            raise ValueError(f"dim {self.dim:,} that is no multiple of {tokens:,} tokens")
         if self.inputs["tap"] != self.tap:
             raise ValueError("another tap than that of its inputs")
 

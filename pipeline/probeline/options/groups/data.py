@@ -103,8 +103,15 @@ class TapOptions:
 
     taps: tuple[str, ...] = option(
         (PENULTIMATE,),
-        "penultimate, a module such as layer3, NAME:cls or NAME:mean of tokens, last-K; A+B joins two",
+        "penultimate, a module such as layer3, NAME:cls, NAME:mean or all NAME:tokens, last-K; A+B joins two",
         metavar="TAP",
         flag="--tap",
     )
     views: int = option(0, "augmented views of the train images to fit on as well", metavar="V", within=(0, 1000))
+    tokens_gb: float = option(
+        4.0,
+        "most that the tokens of a backbone's NAME:tokens may take in the cache",
+        metavar="GB",
+        within=(0.0, 1e6),
+        rare=True,
+    )
