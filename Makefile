@@ -24,6 +24,7 @@ NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights
 	$(call option,ALPHA,alpha) $(call option,GREY_RANGE,grey-range)
 VIEWS_GROUP    = $(call option,VIEWS,views)
 TAP_GROUP      = $(call option,TAPS,tap) $(VIEWS_GROUP)
+TOKENS_GROUP   = $(call option,TOKENS_GB,tokens-gb)
 DEVICE_GROUP   = $(call option,DEVICE,device) $(call option,WORKERS,workers)
 COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size) $(call option,DECODE_GB,decode-gb)
 CANARY_GROUP   = $(call option,CANARY,canary)
@@ -31,7 +32,7 @@ SEED_GROUP     = $(call option,SEED,seed)
 METRIC_GROUP   = $(call option,METRIC,metric)
 WEIGHTS_GROUP  = $(call option,CLASS_WEIGHTS,class-weights)
 SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP) $(WEIGHTS_GROUP)
-HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ESTIMATOR,estimator) \
+HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ATTENTIVE,attentive) $(call option,ESTIMATOR,estimator) \
 	$(call option,ESTIMATOR_PARAMS,estimator-params)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
 TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
@@ -51,7 +52,7 @@ FOLDER_GROUP   = $(call quoted,CACHE,cache) $(call quoted,REPORTS,reports)
 
 NET      = $(DATA_GROUP) $(NET_GROUP) $(FOLDER_GROUP)
 COMPUTE  = $(COMPUTE_GROUP) $(CANARY_GROUP)
-FEATURES = $(NET) $(TAP_GROUP) $(COMPUTE)
+FEATURES = $(NET) $(TAP_GROUP) $(TOKENS_GROUP) $(COMPUTE)
 TRAINING = $(STRATEGY_GROUP) $(TRAIN_GROUP)
 STAGES   = $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP)
 
@@ -62,10 +63,10 @@ help:  ## show the targets and their variables
 	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN features:FILE; COLUMN_NAMES="label=class" IMAGE_FOLDER='
 	@echo '               TASK=multi-label|regression SEPARATOR="|"'
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
-	@echo '               ALPHA=white GREY_RANGE=auto'
+	@echo '               ALPHA=white GREY_RANGE=auto TOKENS_GB='
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
 	@echo '  heads        SEED= SEEDS= METRIC=macro CLASS_WEIGHTS=balanced or "CLASS=W" SGD="lr=1e-3,1e-2" MLP="width=512"'
-	@echo '               ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
+	@echo '               ATTENTIVE="queries=8" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='

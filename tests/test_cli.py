@@ -32,7 +32,10 @@ from probeline.results.methods import METHODS
 from probeline.session import Session
 from small_runs import bomb, make_photos
 
-ASKED = [one.name for one in METHODS if not one.trains and one.name != "probe-mlp"] + ["finetune", "scratch"]
+ASKED = [one.name for one in METHODS if not one.trains and one.name not in ("probe-mlp", "probe-attentive")] + [
+    "finetune",
+    "scratch",
+]
 """The methods of a run without further options."""
 
 

@@ -20,7 +20,8 @@ from probeline.data.objects.spec import spec_of
 from probeline.data.pixels.functions import register_function
 from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption
-from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.features import CachedRows, vectors_of
+from probeline.evaluate.tokens import cached_rows
 from probeline.extraction.fill import fill as fill_cache
 from probeline.files.paths import path_of
 from probeline.identity import digest
@@ -37,17 +38,20 @@ if TYPE_CHECKING:
 class Features:
     """The embeddings of a data set by one frozen backbone, an array float32 [N, D] with what is known of its rows.
 
+    At a tap ``MODULE:tokens`` they are tokens [N, T, D], which are not read into one array: ``probe-attentive`` reads
+    them, and :func:`probeline.open_features` some rows at a time.
+
     :func:`probeline.extract` returns one; ``numpy.asarray(features)`` and indexing give arrays. The rows are those of
     all parts of the data set, one part after the other.
     """
 
     def __init__(self, session: Session, *taps: Backbone, folder: ScratchFolder | None = None) -> None:
-        self._cached = CachedFeatures(session, *taps)
+        self._cached: CachedRows[Any] = cached_rows(session, *taps)
         self._folder = folder
 
     def __repr__(self) -> str:
         name = f"{self.session.dataset.name} x {self.backbone.name}"
-        return printable(f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>")
+        return printable(f"<Features {name}, {self.dtype.name} {list(self.shape)}, key {self.key[:12]}>")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -80,7 +84,7 @@ class Features:
         return self._cached.session
 
     @property
-    def cached(self) -> CachedFeatures:
+    def cached(self) -> CachedRows[Any]:
         """The features as heads are fitted on them."""
         return self._cached
 
@@ -95,21 +99,22 @@ class Features:
         return self._cached.tap
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """N and D."""
-        return sum(len(self.session.dataset.parts[part]) for part in self._parts), sum(
-            tap.dim for tap in self._cached.taps
-        )
+    def shape(self) -> tuple[int, ...]:
+        """N and D, or of tokens N, T and D."""
+        rows, taps = sum(len(self.session.dataset.parts[part]) for part in self._parts), self._cached.taps
+        if taps[0].tokens:
+            return rows, taps[0].tokens, taps[0].dim // taps[0].tokens
+        return rows, sum(tap.dim for tap in taps)
 
     @property
     def ndim(self) -> int:
-        """2."""
-        return 2
+        """2, or 3 of tokens."""
+        return len(self.shape)
 
     @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """The type of every value: float32."""
-        return np.dtype(np.float32)
+    def dtype(self) -> np.dtype[Any]:
+        """The type of every value: float32, or float16 of tokens."""
+        return np.dtype(np.float16 if self._cached.taps[0].tokens else np.float32)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -203,7 +208,7 @@ class Features:
 
     @cached_property
     def _images(self) -> CachedImages:
-        return CachedImages(self._cached)
+        return CachedImages(vectors_of(self._cached))
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the features with labels, predictions and a projection, as ``probeline features`` does.
@@ -221,7 +226,10 @@ class Features:
         from probeline.export.feature_files import write_features
         from probeline.export.feature_table import tabulate_features
 
-        return write_features(tabulate_features(self.session, [self._cached]), path_of(path).expanduser())
+        return write_features(
+            tabulate_features(self.session, [vectors_of(self._cached)]),
+            path_of(path).expanduser(),
+        )
 
     def _roles(self) -> AnyArray:
         """Return train, val or test for each row, empty for a row that is in no split."""

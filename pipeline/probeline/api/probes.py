@@ -8,8 +8,9 @@ from typing import Any, Literal
 from probeline.api.arrangement import Arrangement
 from probeline.api.results import Result, TargetResult
 from probeline.errors import BadOption, UnknownName
+from probeline.evaluate.features import vectors_of
 from probeline.evaluate.heads.estimators import estimator_of
-from probeline.evaluate.heads.method import HeadMethod
+from probeline.evaluate.heads.method import MethodOf
 from probeline.evaluate.heads.registry import all_head_methods
 from probeline.evaluate.score import score_head
 from probeline.evaluate.targets.methods import target_method
@@ -59,7 +60,8 @@ def probe(
     method : str or estimator
         ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
         ``knn``, ``knn-weighted``, ``centroid``, ``centroid-shrunken``, or one that another package adds; or a
-        scikit-learn classifier, which is cloned and fitted on standardised features.
+        scikit-learn classifier, which is cloned and fitted on standardised features. Features of a tap
+        ``MODULE:tokens`` have one method, ``probe-attentive``.
     params : mapping of str to sequence, optional
         The values of each parameter of a classifier that are tried; the best on validation is kept.
     seed : int
@@ -76,9 +78,9 @@ def probe(
     verbose : bool
         Whether what is done is printed.
     **options
-        Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``; where they are fitted:
-        ``device="cuda"``; what validation selects by: ``metric="macro"``; and how much classes count in fitting:
-        ``class_weights="balanced"`` or ``{"rare": 5}``.
+        Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``,
+        ``attentive={"queries": 16}``; where they are fitted: ``device="cuda"``; what validation selects by:
+        ``metric="macro"``; and how much classes count in fitting: ``class_weights="balanced"`` or ``{"rare": 5}``.
 
     Raises
     ------
@@ -139,10 +141,10 @@ def probe_targets(
     found = target_method(_OTHER_NAMES.get(method, method), task)
     arrangement = Arrangement(targets, test=test, val=val, groups=groups, data_seed=data_seed, name=name, task=task)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, **options)
-    return TargetResult(ready.session, (score_method(ready.cached, found),))
+    return TargetResult(ready.session, (score_method(vectors_of(ready.cached), found),))
 
 
-def _find_method(method: Any, params: Mapping[str, Sequence[Any]]) -> HeadMethod[Any]:
+def _find_method(method: Any, params: Mapping[str, Sequence[Any]]) -> MethodOf[Any, Any]:
     if not isinstance(method, str):
         return estimator_of(method, params)
     if params:

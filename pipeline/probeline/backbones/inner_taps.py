@@ -144,7 +144,9 @@ class _Finder:
             return [self._all_tokens(term, module, shape)]
         if len(shape) == 3:
             if not pooling:
-                raise self._refused(term, f"{module}:cls or {module}:mean, or all {module}:tokens", f"tokens {list(shape)}")
+                raise self._refused(
+                    term, f"{module}:cls or {module}:mean, or all {module}:tokens", f"tokens {list(shape)}"
+                )
             return [self._token(module, "cls" if pooling == "cls" else "mean", shape[1])]
         if pooling:
             raise self._refused(term, f"{module} alone", f"no tokens but {list(shape)}")

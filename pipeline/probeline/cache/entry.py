@@ -28,8 +28,8 @@ from probeline.types import Backbone, Part, samples_digest
 ROWS_PER_SHARD = 1024
 """Of vectors, and of tokens whose shards are not larger than `SHARD_BYTES` then."""
 
-SHARD_BYTES = 64 << 20
-"""Of a shard of tokens; readers hold a few shards in memory."""
+SHARD_BYTES = 32 << 20
+"""Of a shard of tokens: readers hold some in memory, and shuffle rows of many."""
 
 LISTED_FORMAT_VERSION = 1
 """Of records that list the samples."""

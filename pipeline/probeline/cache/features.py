@@ -149,6 +149,11 @@ class EntryFeatures:
         return self._entry.dtype
 
     @property
+    def entry(self) -> Entry:
+        """The record of the entry."""
+        return self._entry
+
+    @property
     def folder(self) -> Path:
         """Where the entry is."""
         return self._entry.folder

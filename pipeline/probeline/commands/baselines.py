@@ -10,6 +10,7 @@ from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
 from probeline.evaluate.targets.score import score_targets, target_outcome
+from probeline.evaluate.tokens import requested_rows
 from probeline.session import Session
 
 
@@ -20,6 +21,8 @@ def run(session: Session) -> list[dict[str, Any]]:
     if session.dataset.targets is not None:
         own = [score for features in requested_features(session) for score in score_targets(features, "baselines")]
         return [target_outcome(session, score) for score in own]
-    scores = [score for features in requested_features(session) for score in score_heads(features, "baselines")]
+    scores = [
+        score for features in requested_rows(session, "baselines") for score in score_heads(features, "baselines")
+    ]
     say_missed_classes(session, "baselines", scores)
     return [outcome(session, score) for score in scores]

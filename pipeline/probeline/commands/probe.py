@@ -10,6 +10,7 @@ from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
 from probeline.evaluate.targets.score import score_targets, target_outcome
+from probeline.evaluate.tokens import requested_rows
 from probeline.session import Session
 
 
@@ -20,6 +21,6 @@ def run(session: Session) -> list[dict[str, Any]]:
     if session.dataset.targets is not None:
         own = [score for features in requested_features(session) for score in score_targets(features, "probe")]
         return [target_outcome(session, score) for score in own]
-    scores = [score for features in requested_features(session) for score in score_heads(features, "probe")]
+    scores = [score for features in requested_rows(session, "probe") for score in score_heads(features, "probe")]
     say_missed_classes(session, "probe", scores)
     return [outcome(session, score) for score in scores]

@@ -8,8 +8,8 @@ from typing import Any
 
 from probeline.crews.waves import choose_crew, run_waves
 from probeline.crews.work import Piece, Results, Shards
-from probeline.evaluate.features import requested_features
 from probeline.evaluate.score import are_scored
+from probeline.evaluate.tokens import requested_rows
 from probeline.session import Session
 
 
@@ -20,7 +20,9 @@ def fit_by_crew(session: Session, verb: str) -> None:
     ------
     CrewFailed, FoundUnreadable, ProbelineError
     """
-    pieces = pieces_by_tap(session, lambda own: all(are_scored(features, verb) for features in requested_features(own)))
+    pieces = pieces_by_tap(
+        session, lambda own: all(are_scored(features, verb) for features in requested_rows(own, verb))
+    )
     extract_by_crew(session, pieces)
     run_waves(session, choose_crew(session), Results(session.settings, verb, "tap", pieces))
 

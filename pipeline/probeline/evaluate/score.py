@@ -7,9 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from probeline.evaluate.features import CachedFeatures
+from probeline.errors import BadOption
+from probeline.evaluate.features import CachedRows, vectors_of
 from probeline.evaluate.fit_options import fit_options
-from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
+from probeline.evaluate.heads.method import (
+    Candidate,
+    ExportedHead,
+    FitSettings,
+    FoldOf,
+    MethodOf,
+    Rows,
+    Selection,
+)
 from probeline.evaluate.heads.registry import head_method, head_methods
 from probeline.evaluate.notices import say_unweighted
 from probeline.evaluate.origins import record_origin
@@ -17,9 +26,10 @@ from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
 from probeline.evaluate.selection import select
 from probeline.evaluate.targets.score import are_targets_scored
 from probeline.evaluate.task import Task, task_of
+from probeline.evaluate.tokens import require_kind
 from probeline.files.decode import encode
 from probeline.format import option
-from probeline.names import TOP1
+from probeline.names import TOP1, reads_tokens
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -28,42 +38,42 @@ Head = TypeVar("Head")
 
 
 @dataclass(frozen=True)
-class _Selected(Generic[Head]):
+class _Selected(Generic[Head, Rows]):
     """A selection, the fold of the train rows, and the seconds both took."""
 
     selection: Selection[Head]
-    fold: Fold
+    fold: FoldOf[Rows]
     seconds: float
 
 
-def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
+def score_heads(features: CachedRows[Any], verb: str) -> list[Score]:
     """Return the scores of all requested head methods of a verb; those that exist are not made again."""
-    shared: dict[str, _Selected[Any]] = {}
+    shared: dict[str, _Selected[Any, Any]] = {}
     runs = _methods_and_seeds(features, verb)
     say_unweighted(features.session, verb, [method.name for method, _ in runs if not method.weighs_classes])
     return [score_head(features, method, seed, shared) for method, seed in runs]
 
 
-def are_scored(features: CachedFeatures, verb: str) -> bool:
+def are_scored(features: CachedRows[Any], verb: str) -> bool:
     """Return whether all requested head methods of a verb are scored on some features."""
     session = features.session
     if session.dataset.targets is not None:
-        return are_targets_scored(features, verb)
+        return are_targets_scored(vectors_of(features), verb)
     requests = (_request(features, method, seed) for method, seed in _methods_and_seeds(features, verb))
     return all(isinstance(find_score(session, features.backbone, request), Score) for request in requests)
 
 
-def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[HeadMethod[Any], int | None]]:
+def _methods_and_seeds(features: CachedRows[Any], verb: str) -> list[tuple[MethodOf[Any, Any], int | None]]:
     settings = features.session.settings
-    methods = head_methods(verb, settings.heads)
+    methods = [one for one in head_methods(verb, settings.heads) if one.reads_tokens == features.reads_tokens]
     first = settings.fitting.seed
-    runs: list[tuple[HeadMethod[Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
+    runs: list[tuple[MethodOf[Any, Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
     for seed in range(first, first + settings.fitting.seeds):
         runs += [(method, seed) for method in methods if method.is_seeded]
     return runs
 
 
-def _request(features: CachedFeatures, method: HeadMethod[Any], seed: int | None) -> ScoreRequest:
+def _request(features: CachedRows[Any], method: MethodOf[Any, Any], seed: int | None) -> ScoreRequest:
     session = features.session
     shared = fit_options(session.settings, session.dataset.class_names, weighs_classes=method.weighs_classes)
     return features.request(method.name, seed, **{**shared, **method.options(session.settings.heads)})
@@ -75,12 +85,19 @@ def _task(session: Session) -> Task:
 
 
 def score_head(
-    features: CachedFeatures,
-    method: HeadMethod[Head],
+    features: CachedRows[Rows],
+    method: MethodOf[Head, Rows],
     seed: int | None = None,
-    shared: dict[str, _Selected[Any]] | None = None,
+    shared: dict[str, _Selected[Any, Any]] | None = None,
 ) -> Score:
-    """Return the score of one method, found or new; `shared` keeps the last selection, for methods that share it."""
+    """Return the score of one method, found or new; `shared` keeps the last selection, for methods that share it.
+
+    Raises
+    ------
+    BadOption
+        The method reads other rows than these, tokens or vectors.
+    """
+    require_kind(features, method.name, reads_tokens=method.reads_tokens)
     session, shared = features.session, {} if shared is None else shared
     request = _request(features, method, seed)
     if finished := features.find_finished(request):
@@ -94,7 +111,7 @@ def score_head(
         folds = features.load_selection_folds()
         selection = select(folds, method, settings, _task(session), where=title)
         shared[name] = _Selected(selection, folds[0], time.perf_counter() - started)
-    selected: _Selected[Head] = shared[name]
+    selected: _Selected[Head, Rows] = shared[name]
     selection = selected.selection
     started = time.perf_counter() - selected.seconds
     heads, index = selection.heads, selection.index
@@ -131,7 +148,7 @@ def score_head(
 
 
 def _score_on_test(
-    features: CachedFeatures, outputs: Iterable[FloatArray], selection: Selection[Any], index: int
+    features: CachedRows[Any], outputs: Iterable[FloatArray], selection: Selection[Any], index: int
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Return the logits float32 [n_test, K] of the selected candidate, and the fields of a score on the selection.
 
@@ -169,8 +186,8 @@ def _score_on_test(
 
 
 def _describe_fit(
-    features: CachedFeatures,
-    method: HeadMethod[Head],
+    features: CachedRows[Any],
+    method: MethodOf[Head, Any],
     head: Head,
     selection: Selection[Head],
     settings: FitSettings,
@@ -189,7 +206,18 @@ def _describe_fit(
     }
 
 
-def refit(features: CachedFeatures, score: Score) -> ExportedHead:
+def require_exportable(score: Score) -> None:
+    """Raise BadOption for a score whose head reads tokens: an artifact's head reads one vector per image."""
+    if reads_tokens(score.tap):
+        raise BadOption(
+            f"{score.method} cannot be exported",
+            where=score.tap,
+            expected="a row whose head reads one vector per image",
+            remedy="name another row by --method, such as probe, and its --tap",
+        )
+
+
+def refit(features: CachedRows[Any], score: Score) -> ExportedHead:
     """Return the head of a score, fitted again on the same rows and among the same candidates: scores keep no heads.
 
     Raises
@@ -197,6 +225,7 @@ def refit(features: CachedFeatures, score: Score) -> ExportedHead:
     BadOption
         The head cannot be exported.
     """
+    require_exportable(score)
     method = head_method(score.method)
     settings = features.fit_settings(score.options, score.seed, features.fit_device(score))
     fold = features.load_refit_fold() if method.is_refit else features.load_selection_folds()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from probeline.errors import Diverged
 from probeline.evaluate.heads.method import (
     Candidate,
     FitSettings,
-    Fold,
-    HeadMethod,
+    FoldOf,
+    MethodOf,
+    Rows,
     Selection,
     describe_candidate,
 )
@@ -24,7 +25,7 @@ Head = TypeVar("Head")
 
 
 def select(
-    folds: Sequence[Fold], method: HeadMethod[Head], settings: FitSettings, task: Task, *, where: str = ""
+    folds: Sequence[FoldOf[Rows]], method: MethodOf[Head, Rows], settings: FitSettings, task: Task, *, where: str = ""
 ) -> Selection[Head]:
     """Fit every candidate on each fold and select by the held-out rows: by score, then loss, then strength.
 
@@ -81,7 +82,7 @@ def select(
 
 
 def _all_diverged(
-    candidates: Sequence[Candidate], settings: FitSettings, method: HeadMethod[Head], where: str
+    candidates: Sequence[Candidate], settings: FitSettings, method: MethodOf[Head, Any], where: str
 ) -> Diverged:
     tried = [describe_candidate(candidate) for candidate in candidates]
     fixed = {name: value for name, value in settings.options.items() if isinstance(value, list)}

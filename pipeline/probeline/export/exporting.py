@@ -21,7 +21,7 @@ from probeline.data.sampling.stratified import apportion, draw, shuffled
 from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import ExportedHead
-from probeline.evaluate.score import refit
+from probeline.evaluate.score import refit, require_exportable
 from probeline.export.artifact.record import Artifact, Measured, TrainRowFacts
 from probeline.export.card import card
 from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, check_exportable, write_artifact
@@ -65,6 +65,7 @@ def export_score(session: Session, score: Score, folder: Path, request: str, gra
         The features or the checkpoint of this very score are missing.
     ProbelineError
     """
+    require_exportable(score)
     draft, contents, features = _draft(session, score, request)
     predictor = assemble(draft, contents, session.settings.compute.device, where=folder)
     reader = ImageReader(session, predictor, features)

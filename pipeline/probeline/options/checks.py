@@ -8,11 +8,11 @@ from pathlib import Path
 
 from probeline.errors import BadOption, UnknownName
 from probeline.files.paths import is_blank
-from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
+from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, reads_tokens, split_tap
 from probeline.options.class_weights import parse_class_weights
 from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.crew import check_crew
-from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
+from probeline.options.grids import ATTENTIVE, MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.groups.data import DataOptions
 from probeline.options.groups.running import DEVICES
 from probeline.options.settings import OPTIONS, Settings
@@ -28,6 +28,10 @@ def check_settings(settings: Settings) -> None:
     grid("sgd", SGD, settings.heads.sgd)
     grid("mlp", MLP, settings.heads.mlp)
     parse_class_weights(settings.fitting.class_weights)
+    grid("attentive", ATTENTIVE, settings.heads.attentive)
+    if settings.heads.attentive and not any(map(reads_tokens, settings.reading.taps)):
+        got = " ".join(("--tap", *settings.reading.taps))
+        raise BadOption("--attentive without tokens", expected="--tap MODULE:tokens, such as blocks.11:tokens", got=got)
     if estimator_grid(settings.heads.estimator_params) and settings.heads.estimator is None:
         raise BadOption("--estimator-params without --estimator", expected="--estimator MODULE:CLASS")
     for option in OPTIONS.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,27 +25,34 @@ MANY_CLASSES = 500
 """Classes above which a refit on train and val fits the selected candidate alone; its score has no path then."""
 
 Head = TypeVar("Head")
+Rows = TypeVar("Rows")
+"""What a head reads: vectors float32 [n, D], or tokens that are read when they are needed."""
 LinearHead = TypeVar("LinearHead", bound=Linear)
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Rows to fit on and held-out rows, both standardised by the rows to fit on.
+class FoldOf(Generic[Rows]):
+    """Rows to fit on and held-out rows; vectors are standardised by the rows to fit on, tokens when they are read.
 
     Attributes
     ----------
-    X : float32 [n, D]
+    X : float32 [n, D] or tokens [n, T, D]
     y : int64 [n]
-    X_heldout : float32 [m, D]
+    X_heldout : float32 [m, D] or tokens [m, T, D]
     y_heldout : int64 [m]
     scaler : Scaler
+        Mean and std of each column, or of each channel of all tokens, of the rows to fit on.
     """
 
-    X: FloatArray
+    X: Rows
     y: IntArray
-    X_heldout: FloatArray
+    X_heldout: Rows
     y_heldout: IntArray
     scaler: Scaler
+
+
+Fold: TypeAlias = FoldOf[FloatArray]
+"""Of vectors."""
 
 
 def make_fold(X: FloatArray, y: IntArray, X_heldout: FloatArray, y_heldout: IntArray) -> Fold:
@@ -195,10 +202,11 @@ class ExportedHead:
     activation: str | None = None
 
 
-class HeadMethod(Protocol[Head]):
-    """A method of fitting heads; its scores are rows of the report.
+class MethodOf(Protocol[Head, Rows]):
+    """A method of fitting heads on rows of a kind; its scores are rows of the report.
 
-    A subclass gives `name`, `candidates`, `fit` and `logits`, and what else differs from the defaults below.
+    A subclass gives `name`, `candidates`, `fit` and `logits`, and what else differs from the defaults below. Those that
+    read vectors, as most do, are a :class:`HeadMethod`.
 
     Attributes
     ----------
@@ -214,6 +222,8 @@ class HeadMethod(Protocol[Head]):
         Whether each candidate's fit is the same without the other candidates.
     weighs_classes : bool
         Whether `fit` uses :meth:`FitSettings.row_weights`. If not, ``--class-weights`` does not concern the method.
+    reads_tokens : bool
+        Whether its rows are all tokens of a layer, as of the taps ``MODULE:tokens``, and no vectors.
     """
 
     name: str
@@ -222,6 +232,7 @@ class HeadMethod(Protocol[Head]):
     is_refit: bool = False
     are_independent: bool = False
     weighs_classes: bool = False
+    reads_tokens: bool = False
 
     @property
     def selection_name(self) -> str:
@@ -247,12 +258,12 @@ class HeadMethod(Protocol[Head]):
         """
         ...
 
-    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> Sequence[Head]:
+    def fit(self, fold: FoldOf[Rows], settings: FitSettings, candidates: Candidates) -> Sequence[Head]:
         """Return one head per candidate, fitted on ``fold.X`` and ``fold.y``; held-out rows may only be monitored."""
         ...
 
-    def logits(self, heads: Sequence[Head], X: FloatArray) -> Iterable[FloatArray]:
-        """Yield the logits float32 [m, K] of each head for standardised rows float32 [m, D]."""
+    def logits(self, heads: Sequence[Head], X: Rows) -> Iterable[FloatArray]:
+        """Yield the logits float32 [m, K] of each head for rows as a fold has them."""
         ...
 
     def loss(self, task: Task) -> Loss:
@@ -279,7 +290,7 @@ class HeadMethod(Protocol[Head]):
         """Return the number of trained values: those in the head's arrays."""
         return sum(part.size for part in vars(head).values() if isinstance(part, np.ndarray))
 
-    def export(self, head: Head, fold: Fold, settings: FitSettings) -> ExportedHead:
+    def export(self, head: Head, fold: FoldOf[Rows], settings: FitSettings) -> ExportedHead:
         """Return a head as arrays.
 
         Raises
@@ -293,7 +304,7 @@ class HeadMethod(Protocol[Head]):
         """Return whether the selected candidate is fitted again without the others."""
         return self.are_independent or (self.is_refit and classes > MANY_CLASSES)
 
-    def refit(self, fold: Fold, settings: FitSettings, selected: Candidate) -> Head:
+    def refit(self, fold: FoldOf[Rows], settings: FitSettings, selected: Candidate) -> Head:
         """Return the head of a score, fitted again as it was the first time."""
         if self.fits_alone(settings.classes):
             strength = next(iter(selected.values()), 0.0)
@@ -301,6 +312,10 @@ class HeadMethod(Protocol[Head]):
             return self.fit(fold, settings, alone)[0]
         candidates = self.candidates(settings, len(fold.y))
         return self.fit(fold, settings, candidates)[candidates.values.index(dict(selected))]
+
+
+class HeadMethod(MethodOf[Head, FloatArray], Protocol[Head]):
+    """A method of fitting heads on vectors: its folds and `logits` have float32 [n, D], standardised."""
 
 
 class LinearMethod(HeadMethod[LinearHead]):

@@ -16,8 +16,11 @@ from probeline.evaluate.heads.method import (
     ExportedHead,
     FitSettings,
     Fold,
+    FoldOf,
     HeadMethod,
     LinearMethod,
+    MethodOf,
+    Rows,
     Selection,
     describe_candidate,
     linear_tensors,
@@ -41,8 +44,8 @@ class MinibatchCertificate(Certificate):
     diverged: tuple[str, ...]
 
 
-class MinibatchMethod(HeadMethod[Trained]):
-    """What both trained heads share: a grid of several hyper-parameters, seeds, and runs that may diverge.
+class MinibatchMethod(MethodOf[Trained, Rows]):
+    """What all trained heads share: a grid of several hyper-parameters, seeds, and runs that may diverge.
 
     Attributes
     ----------
@@ -68,7 +71,7 @@ class MinibatchMethod(HeadMethod[Trained]):
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
         return Candidates.unordered(self.grid(settings).candidates())
 
-    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[Trained]:
+    def fit(self, fold: FoldOf[Rows], settings: FitSettings, candidates: Candidates) -> list[Trained]:
         """Return the heads of all candidates after their last epoch."""
         shared = self.grid(settings).fixed()
         training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
@@ -81,7 +84,7 @@ class MinibatchMethod(HeadMethod[Trained]):
 
     @abstractmethod
     def train(
-        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any], *, device: str
+        self, fold: FoldOf[Rows], classes: int, heads: Sequence[Candidate], training: Mapping[str, Any], *, device: str
     ) -> list[Trained]:
         """Return heads trained on a device with the settings of each and those of `training`, which they share."""
 
@@ -96,7 +99,7 @@ class MinibatchMethod(HeadMethod[Trained]):
         return head.history
 
 
-class LinearBySgd(MinibatchMethod["TrainedHead"], LinearMethod["TrainedHead"]):
+class LinearBySgd(MinibatchMethod["TrainedHead", FloatArray], LinearMethod["TrainedHead"]):
     """A linear layer; candidates that read the same minibatches are trained in one pass."""
 
     name = Method.PROBE_SGD
@@ -111,7 +114,7 @@ class LinearBySgd(MinibatchMethod["TrainedHead"], LinearMethod["TrainedHead"]):
         return fit_sgd(fold.X, fold.y, classes, [Setting(**head) for head in heads], **training, device=device)
 
 
-class OneHiddenLayer(MinibatchMethod["MlpHead"]):
+class OneHiddenLayer(MinibatchMethod["MlpHead", FloatArray], HeadMethod["MlpHead"]):
     """A hidden layer and a linear one; fitted only if ``--mlp`` is given."""
 
     name = Method.PROBE_MLP

@@ -6,9 +6,10 @@ import functools
 from typing import Any
 
 from probeline.errors import BadOption, UnknownName
+from probeline.evaluate.heads.attentive import PROBE_ATTENTIVE
 from probeline.evaluate.heads.estimators import requested_estimator
 from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT, RIDGE
-from probeline.evaluate.heads.method import HeadMethod
+from probeline.evaluate.heads.method import MethodOf
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, CENTROID_SHRUNKEN, KNN, KNN_WEIGHTED
 from probeline.names import ESTIMATOR
@@ -16,15 +17,15 @@ from probeline.options.groups.fitting import HeadOptions
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
-_PROBES = (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP)
+_PROBES = (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP, PROBE_ATTENTIVE)
 _BASELINES = (LOGISTIC, RIDGE, KNN, KNN_WEIGHTED, CENTROID, CENTROID_SHRUNKEN)
-_METHODS: dict[str, HeadMethod[Any]] = {method.name: method for method in (*_PROBES, *_BASELINES)}
-_PLUGINS: Plugins[HeadMethod[Any]] = Plugins(
+_METHODS: dict[str, MethodOf[Any, Any]] = {method.name: method for method in (*_PROBES, *_BASELINES)}
+_PLUGINS: Plugins[MethodOf[Any, Any]] = Plugins(
     "head method", "probeline.evaluate.heads", HEADS_GROUP, ("name", "candidates", "fit", "logits")
 )
 
 
-def register_head(method: HeadMethod[Any]) -> None:
+def register_head(method: MethodOf[Any, Any]) -> None:
     """Add a method, for this process.
 
     Raises
@@ -44,20 +45,20 @@ def _load_entry_points() -> None:
         register_head(_PLUGINS.load(name))
 
 
-def all_head_methods(verb: str) -> list[HeadMethod[Any]]:
+def all_head_methods(verb: str) -> list[MethodOf[Any, Any]]:
     """Return the registered methods of a verb, in the order of their registration."""
     _load_entry_points()
     return [method for method in _METHODS.values() if method.verb == verb]
 
 
-def head_methods(verb: str, options: HeadOptions) -> list[HeadMethod[Any]]:
+def head_methods(verb: str, options: HeadOptions) -> list[MethodOf[Any, Any]]:
     """Return the methods that a verb fits with these options."""
     own = [method for method in all_head_methods(verb) if method.is_requested(options)]
     estimator = requested_estimator(options) if verb == "probe" else None
     return [*own, *([estimator] if estimator else [])]
 
 
-def head_method(name: str) -> HeadMethod[Any]:
+def head_method(name: str) -> MethodOf[Any, Any]:
     """Return the method of a score, if its name says all of it; BadOption for a classifier of another package."""
     _load_entry_points()
     if ESTIMATOR.fullmatch(name):

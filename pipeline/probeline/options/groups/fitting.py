@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probeline.names import METRICS, TOP1, Strategy
-from probeline.options.grids import MLP, SGD, TRAIN
+from probeline.options.grids import ATTENTIVE, MLP, SGD, TRAIN
 from probeline.options.table import MOST, option
 
 
@@ -35,6 +35,9 @@ class HeadOptions:
     mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]", rare=True)
     estimator: str | None = option(
         None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS", rare=True
+    )
+    attentive: tuple[str, ...] = option(
+        (), f"fit an attentive probe on --tap NAME:tokens: {', '.join(ATTENTIVE)}", metavar="NAME=V[,V...]", rare=True
     )
     estimator_params: tuple[str, ...] = option(
         (), "its parameters; of several values the best on validation is kept", metavar="NAME=V[,V...]", rare=True

@@ -11,6 +11,7 @@ from probeline.names import PENULTIMATE, Method
 from probeline.report.records.row_commands import (
     is_fitted_as_requested,
     is_read_as_requested,
+    is_read_by,
     is_trained_as_requested,
     requested_methods,
 )
@@ -46,7 +47,8 @@ def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Seque
         images = len(session.splits.train)
         if method.name == Method.PROBE_REFIT:
             images += len(session.splits.val)
-        for tap, seed in product(taps if not method.trains else ("",), seeds if method.seeded else (None,)):
+        read = [tap for tap in taps if is_read_by(method, tap)] if not method.trains else [""]
+        for tap, seed in product(read, seeds if method.seeded else (None,)):
             scored = any(
                 (score.weights, score.seed) == (weights, seed) and is_read_as_requested(own, tap, score)
                 for score in same_options

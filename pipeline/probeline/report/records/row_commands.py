@@ -26,11 +26,12 @@ from probeline.names import (
     estimator_method,
     is_weights_file,
     method_of,
+    reads_tokens,
     split_tap,
 )
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
-from probeline.options.grids import MLP, SGD, Axis, grid, train_axes
+from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, train_axes
 from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
 from probeline.options.verbs import VERBS
 from probeline.report.model.content import NotRun, ReportContent
@@ -113,6 +114,8 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[Ta
     elif score.method == Method.PROBE_MLP:
         # Without any word there is no MLP head.
         own["mlp"] = _words(MLP, score.options) or (f"width={MLP['width'].values[0]}",)
+    elif score.method == Method.PROBE_ATTENTIVE:
+        own["attentive"] = _words(ATTENTIVE, score.options) or (f"queries={ATTENTIVE['queries'].values[0]}",)
     elif ESTIMATOR.fullmatch(score.method):
         own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
@@ -234,7 +237,7 @@ def _missing(session: Session, step: Step, scores: Sequence[Score]) -> list[NotR
                 if is_read_as_requested(settings, tap, score) and is_fitted_as_requested(settings, score)
             }
             for method, options in requested_methods(settings, verbs):
-                if method.trains and not session.has_images:
+                if (method.trains and not session.has_images) or not is_read_by(method, tap):
                     continue
                 requested = list(seeds) if method.seeded else [None]
                 # A classifier of another package may or may not have seeds.
@@ -267,7 +270,9 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
     heads: list[tuple[MethodInfo, dict[str, Any]]] = [
         (method, {})
         for method in METHODS
-        if not method.trains and (method.name != Method.PROBE_MLP or settings.heads.mlp)
+        if not method.trains
+        and (method.name != Method.PROBE_MLP or settings.heads.mlp)
+        and (method.name != Method.PROBE_ATTENTIVE or settings.heads.attentive)
     ]
     trainings = [
         (method_info(method_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
@@ -277,6 +282,11 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
     if settings.heads.estimator:
         own = [(method_info(estimator_method(settings.heads.estimator)), {})]
     return [(method, options) for method, options in (*heads, *own, *trainings) if method.verb in verbs]
+
+
+def is_read_by(method: MethodInfo, tap: str) -> bool:
+    """Return whether a method reads the rows of a tap: tokens are read by the attentive probe, and by nothing else."""
+    return method.trains or (method.name == Method.PROBE_ATTENTIVE) == reads_tokens(tap)
 
 
 def is_as_requested(settings: Settings, score: Score | Curve) -> bool:
@@ -311,7 +321,12 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     requested_fit = fit_options(settings, score.class_names, weighs_classes=method_info(score.method).weighs_classes)
     if shared_options(score.options) != requested_fit:
         return False
-    axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
+    heads = settings.heads
+    axes = {
+        Method.PROBE_SGD: ("sgd", SGD, heads.sgd),
+        Method.PROBE_MLP: ("mlp", MLP, heads.mlp),
+        Method.PROBE_ATTENTIVE: ("attentive", ATTENTIVE, heads.attentive),
+    }
     if ESTIMATOR.fullmatch(score.method):
         return settings.heads.estimator in (None, score.options.get("estimator"))
     if score.method not in axes:

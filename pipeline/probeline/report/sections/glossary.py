@@ -79,6 +79,12 @@ TERMS = (
     Term(
         "minibatch", "A linear layer trained by steps on small batches, epoch by epoch.", _has_method(Method.PROBE_SGD)
     ),
+    Term(
+        "attentive probe",
+        "Learned queries pool all tokens of a layer, or all positions of a map, by attention; a linear layer "
+        "classifies what they pooled. The other heads get one vector per image.",
+        _has_method(Method.PROBE_ATTENTIVE),
+    ),
     Term("MLP head", "Two layers with a non-linearity between them, on the features.", _has_method(Method.PROBE_MLP)),
     Term(
         "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)
