@@ -18,7 +18,7 @@ from probeline.evaluate.heads.exact import PROBE
 from probeline.evaluate.score import score_head
 from probeline.evaluate.tokens import CachedTokens, cached_rows
 from probeline.heads.minibatch.attentive import AttentiveSettings, attentive_decision, fit_attentive
-from probeline.heads.minibatch.tokens import ArrayTokens
+from probeline.heads.minibatch.tokens import ArrayTokens, LabelledTokens
 from probeline.options.checks import check_settings
 from probeline.results.score import SCORES
 from probeline.session import Session
@@ -115,7 +115,7 @@ def test_streamed_shards_give_what_an_array_in_memory_gives(cache: Path, monkeyp
     settings = [AttentiveSettings(lr=1e-2, queries=4)]
 
     def fitted(X: Any) -> Any:
-        return fit_attentive(X, fold.y, 10, settings, scaler=fold.scaler, epochs=2, batch_size=7)[0]
+        return fit_attentive(LabelledTokens(X, fold.y), 10, settings, scaler=fold.scaler, epochs=2, batch_size=7)[0]
 
     # A window of two shards or so, and a reader that keeps no more than one.
     row_bytes = whole.array[0].nbytes

@@ -21,7 +21,7 @@ from probeline.heads.minibatch.attentive import (
     fit_attentive,
     pooled_dim,
 )
-from probeline.heads.minibatch.tokens import ArrayTokens, epoch_order, fit_token_scaler, size_of
+from probeline.heads.minibatch.tokens import ArrayTokens, LabelledTokens, epoch_order, fit_token_scaler, size_of
 from probeline.heads.minibatch.training import stream
 from probeline.heads.standardize import apply, fit_scaler
 
@@ -94,7 +94,7 @@ def test_logits_and_gradients_are_those_of_the_formula(kind: dict[str, Any]) -> 
 def fit(rows: Any, y: Any, classes: int = 3, **options: Any) -> AttentiveHead:
     training = {"epochs": options.pop("epochs", 3), "batch_size": options.pop("batch_size", 8)}
     settings = AttentiveSettings(**{"lr": 3e-3, "queries": 4, **options})
-    return fit_attentive(rows, y, classes, [settings], scaler=fit_token_scaler(rows), **training)[0]
+    return fit_attentive(LabelledTokens(rows, y), classes, [settings], scaler=fit_token_scaler(rows), **training)[0]
 
 
 def labels(rows: int, classes: int = 3) -> Any:
@@ -193,10 +193,10 @@ def test_candidates_side_by_side_are_what_each_is_alone() -> None:
         AttentiveSettings(lr=1e30, queries=4),
     ]
     scaler = fit_token_scaler(rows)
-    together = fit_attentive(rows, y, 3, settings, scaler=scaler, epochs=3, batch_size=8)
+    together = fit_attentive(LabelledTokens(rows, y), 3, settings, scaler=scaler, epochs=3, batch_size=8)
     assert [head.diverged is None for head in together] == [True, True, False]
     for own, head in zip(settings[:2], together[:2], strict=True):
-        (alone,) = fit_attentive(rows, y, 3, [own], scaler=scaler, epochs=3, batch_size=8)
+        (alone,) = fit_attentive(LabelledTokens(rows, y), 3, [own], scaler=scaler, epochs=3, batch_size=8)
         assert np.array_equal(alone.query, head.query)
         assert np.array_equal(alone.weight, head.weight)
 
@@ -205,14 +205,13 @@ def test_the_history_is_of_train_and_validation() -> None:
     rows, y, val = draw(30), labels(30), draw(11, seed=5)
     scaler = fit_token_scaler(rows)
     (head,) = fit_attentive(
-        rows,
-        y,
+        LabelledTokens(rows, y),
         3,
         [AttentiveSettings(lr=1e-2, queries=4)],
         scaler=scaler,
         epochs=4,
         batch_size=8,
-        validation=(val, labels(11)),
+        validation=LabelledTokens(val, labels(11)),
     )
     assert [entry["epoch"] for entry in head.history] == [1, 2, 3, 4]
     assert head.history[-1]["train_loss"] < head.history[0]["train_loss"]

@@ -40,7 +40,7 @@ class AttentiveProbe(MinibatchMethod["AttentiveHead", "TokenRows"]):
     ) -> list[AttentiveHead]:
         """Return the heads of all candidates; validation is followed where it fits into memory with the train rows."""
         from probeline.heads.minibatch.attentive import AttentiveSettings, fit_attentive, pooled_dim
-        from probeline.heads.minibatch.tokens import WINDOW_BYTES, size_of
+        from probeline.heads.minibatch.tokens import WINDOW_BYTES, LabelledTokens, size_of
 
         settings = [AttentiveSettings(**head) for head in heads]
         for own in settings:
@@ -53,9 +53,10 @@ class AttentiveProbe(MinibatchMethod["AttentiveHead", "TokenRows"]):
         lengths = {name: training[name] for name in ("epochs", "batch_size")}
         # Otherwise each epoch would read the shards twice.
         fits = size_of(fold.X) + size_of(fold.X_heldout) <= WINDOW_BYTES
-        validation = training["validation"] if fits else None
+        validation = LabelledTokens(fold.X_heldout, fold.y_heldout) if fits else None
+        train = LabelledTokens(fold.X, fold.y)
         return fit_attentive(
-            fold.X, fold.y, classes, settings, scaler=fold.scaler, validation=validation, device=device, **lengths
+            train, classes, settings, scaler=fold.scaler, validation=validation, device=device, **lengths
         )
 
     def logits(self, heads: Sequence[AttentiveHead], X: TokenRows) -> Iterable[FloatArray]:

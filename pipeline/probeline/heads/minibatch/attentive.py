@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from probeline.heads.minibatch.tokens import Standardizer, TokenRows, epoch_order, rows_at_once
+from probeline.heads.minibatch.tokens import LabelledTokens, Standardizer, TokenRows, epoch_order, rows_at_once
 from probeline.heads.minibatch.training import (
     ORDER,
     WEIGHTS,
@@ -43,7 +43,7 @@ from probeline.heads.minibatch.training import (
     stream,
 )
 from probeline.heads.standardize import Scaler
-from probeline.types import FloatArray, IntArray
+from probeline.types import FloatArray
 
 Keys = Literal["tokens", "projected"]
 
@@ -165,15 +165,14 @@ def attend(x: Tensor, tensors: Sequence[Tensor], heads: int) -> Tensor:
 
 
 def fit_attentive(
-    tokens: TokenRows,
-    y: IntArray,
+    train: LabelledTokens,
     classes: int,
     settings: Sequence[AttentiveSettings],
     *,
     scaler: Scaler,
     epochs: int,
     batch_size: int,
-    validation: tuple[TokenRows, IntArray] | None = None,
+    validation: LabelledTokens | None = None,
     device: str | torch.device = "cpu",
 ) -> list[AttentiveHead]:
     """Train a head for each setting on the cross-entropy with AdamW, the rate falling along half a cosine.
@@ -185,10 +184,9 @@ def fit_attentive(
 
     Parameters
     ----------
-    tokens : TokenRows
+    train : LabelledTokens
         Not standardised; `scaler` does that.
-    y : int64 [N]
-    validation : pair of TokenRows and int64 [m], optional
+    validation : LabelledTokens, optional
         Read after each epoch, for the history alone.
 
     Raises
@@ -197,14 +195,15 @@ def fit_attentive(
         Labels that do not fit, settings of several seeds, or heads that do not divide the channels.
     """
     check_lengths(epochs, batch_size)
-    _check(tokens, y, classes)
+    train.check(classes)
     if validation is not None:
-        _check(*validation, classes)
+        validation.check(classes)
+    tokens = train.tokens
     rows, _, channels = tokens.shape
     if len({setting.seed for setting in settings}) != 1:
         raise ValueError("heads of several seeds do not read the same minibatches")
     heads = [_Pooling(setting, channels, classes, device) for setting in settings]
-    standardize, labels = Standardizer(scaler, device), torch.from_numpy(y.copy())
+    standardize, labels = Standardizer(scaler, device), torch.from_numpy(train.y.copy())
     batches = math.ceil(rows / batch_size)
     cosine = factors("cosine", epochs * batches)
     order, step = stream(settings[0].seed, ORDER), rows_at_once(tokens)
@@ -233,7 +232,7 @@ def fit_attentive(
             {"train_loss": float(head.loss_sum) / rows, "train_top1": float(head.right) / rows} for head in heads
         ]
         if validation is not None:
-            on_val = _evaluate(heads, standardize, *validation)
+            on_val = _evaluate(heads, standardize, validation)
             measured = [{**own, **others} for own, others in zip(measured, on_val, strict=True)]
         seconds = time.perf_counter() - started
         for index, (head, own) in enumerate(zip(heads, measured, strict=True)):
@@ -248,12 +247,6 @@ def fit_attentive(
     ]
 
 
-def _check(tokens: TokenRows, y: IntArray, classes: int) -> None:
-    rows = tokens.shape[0]
-    if y.shape != (rows,) or y.dtype != np.int64 or not rows or y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"labels must be int64 [{rows}], at least one, within [0, {classes}), not {y.dtype} {y.shape}")
-
-
 def _add_gradient(head: _Pooling, x: Tensor, target: Tensor, rows: int) -> None:
     """Add the gradient of the mean over a minibatch of so many rows for a chunk of it."""
     logits = head.logits(x)
@@ -265,8 +258,9 @@ def _add_gradient(head: _Pooling, x: Tensor, target: Tensor, rows: int) -> None:
 
 @torch.no_grad()
 def _evaluate(
-    heads: Sequence[_Pooling], standardize: Standardizer, tokens: TokenRows, y: IntArray
+    heads: Sequence[_Pooling], standardize: Standardizer, validation: LabelledTokens
 ) -> list[dict[str, float]]:
+    tokens, y = validation.tokens, validation.y
     rows, step = len(y), rows_at_once(tokens)
     losses, right = [0.0] * len(heads), [0] * len(heads)
     for start in range(0, rows, step):

@@ -64,6 +64,22 @@ class ArrayTokens:
         return self.array[rows]
 
 
+@dataclass(frozen=True)
+class LabelledTokens:
+    """Rows with their labels int64 [N]."""
+
+    tokens: TokenRows
+    y: IntArray
+
+    def check(self, classes: int) -> None:
+        """Raise ValueError if there are no rows, or labels that are not those of rows of so many classes."""
+        rows, y = self.tokens.shape[0], self.y
+        if y.shape != (rows,) or y.dtype != np.int64 or not rows or y.min() < 0 or y.max() >= classes:
+            raise ValueError(
+                f"labels must be int64 [{rows}], at least one, within [0, {classes}), not {y.dtype} {y.shape}"
+            )
+
+
 def size_of(tokens: TokenRows) -> int:
     """Return the bytes of all rows."""
     rows, count, dim = tokens.shape
