@@ -13,10 +13,11 @@ import probeline
 from probeline.commands import baselines, compare, export, plan, probe
 from probeline.errors import BadOption
 from probeline.evaluate import tokens as token_rows
+from probeline.evaluate.by_crew import pieces_by_tap
 from probeline.evaluate.heads.attentive import PROBE_ATTENTIVE
 from probeline.evaluate.heads.exact import PROBE
 from probeline.evaluate.score import score_head
-from probeline.evaluate.tokens import CachedTokens, cached_rows
+from probeline.evaluate.tokens import CachedTokens, cached_rows, taps_read
 from probeline.heads.minibatch.attentive import AttentiveSettings, attentive_decision, fit_attentive
 from probeline.heads.minibatch.tokens import ArrayTokens, LabelledTokens
 from probeline.options.checks import check_settings
@@ -218,3 +219,14 @@ def test_from_python(tmp_path: Path) -> None:
     assert result.method == "probe-attentive"
     with pytest.raises(BadOption, match="cannot be exported"):
         _ = result.head
+
+
+def test_a_crew_gets_commands_that_are_valid_one_by_one(cache: Path) -> None:
+    session = opened(cache)
+    pieces = pieces_by_tap(session, lambda _: False)
+    assert [piece.changes["taps"] for piece in pieces] == [(tap,) for tap in TAPS]
+    for piece in pieces:
+        check_settings(session.settings.changed(**piece.changes))
+    assert ["attentive" in piece.changes for piece in pieces] == [False, True, True]
+    assert taps_read(session.settings, "baselines") == TAPS[1:]
+    assert taps_read(session.settings, "probe") == TAPS

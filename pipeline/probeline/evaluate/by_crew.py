@@ -9,7 +9,8 @@ from typing import Any
 from probeline.crews.waves import choose_crew, run_waves
 from probeline.crews.work import Piece, Results, Shards
 from probeline.evaluate.score import are_scored
-from probeline.evaluate.tokens import requested_rows
+from probeline.evaluate.tokens import requested_rows, taps_read
+from probeline.names import reads_tokens
 from probeline.session import Session
 
 
@@ -20,6 +21,7 @@ def fit_by_crew(session: Session, verb: str) -> None:
     ------
     CrewFailed, FoundUnreadable, ProbelineError
     """
+    session = session.under(session.settings.changed(taps=taps_read(session.settings, verb)))
     pieces = pieces_by_tap(
         session, lambda own: all(are_scored(features, verb) for features in requested_rows(own, verb))
     )
@@ -45,5 +47,7 @@ def pieces_by_tap(session: Session, exists: Callable[[Session], bool], **changes
     for backbone in settings.nets.backbones:
         for tap in settings.reading.taps:
             own = {"backbones": (backbone,), "taps": (tap,), **changes}
+            if settings.heads.attentive and not reads_tokens(tap):
+                own["attentive"] = ()  # a command with it and without tokens is refused
             pieces.append(Piece(own, partial(exists, session.under(settings.changed(**own)))))
     return pieces

@@ -18,6 +18,8 @@ from probeline.evaluate.heads.method import FoldOf
 from probeline.evaluate.heads.registry import all_head_methods
 from probeline.heads.minibatch.tokens import WINDOW_BYTES, HalfArray, TokenRows, fit_token_scaler
 from probeline.images import View
+from probeline.names import reads_tokens
+from probeline.options.settings import Settings
 from probeline.session import Session
 from probeline.types import Backbone, IntArray, Split
 
@@ -102,6 +104,14 @@ class CachedTokens(CachedRows[TokenRows]):
 def cached_rows(session: Session, *taps: Backbone) -> CachedRows[Any]:
     """Return what heads read at one tap, or at several concatenated ones."""
     return CachedTokens(session, *taps) if taps[0].tokens else CachedFeatures(session, *taps)
+
+
+def taps_read(settings: Settings, verb: str) -> tuple[str, ...]:
+    """Return the taps that the methods of a verb read: no tokens if none reads them, unless all taps are tokens."""
+    taps = settings.reading.taps
+    if any(method.reads_tokens for method in all_head_methods(verb)):
+        return taps
+    return tuple(tap for tap in taps if not reads_tokens(tap)) or taps
 
 
 def requested_rows(session: Session, verb: str) -> list[CachedRows[Any]]:
