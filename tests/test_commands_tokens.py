@@ -248,3 +248,11 @@ def test_whoever_wants_vectors_is_told_to_read_others(tmp_path: Path) -> None:
     for run in (probe.run, baselines.run, curve.run, features.run):
         with pytest.raises(BadOption, match=r"tokens and no vectors: features\.3:tokens.*--attentive"):
             run(session)
+
+
+def test_more_values_than_a_row_holds_are_refused_before_extraction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probeline.extraction.token_budget.MOST_DIM", 49 * 128 - 1)
+    with pytest.raises(BadOption, match=r"expected at most 6,271 values per image, got 6,272\); use a smaller --image"):
+        extracted(tmp_path / "cache", taps=(TOKENS,), watch=unreadable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probeline.cache.format.records import MOST_DIM
 from probeline.cache.reading import missing_shards
 from probeline.errors import BadOption
 from probeline.format import plural
@@ -19,10 +20,18 @@ def check_token_budget(session: Session, taps: Sequence[Backbone], verb: str = "
     Raises
     ------
     BadOption
-        Together they take more than ``--tokens-gb``.
+        Together they take more than ``--tokens-gb``, or one image has more values than a row of the cache holds.
     """
     total, described = 0, []
     for tap in (tap for tap in taps if tap.tokens):
+        if tap.dim > MOST_DIM:
+            raise BadOption(
+                "more tokens than a row of the cache holds",
+                where=f"{tap.name} at {tap.tap}",
+                expected=f"at most {MOST_DIM:,} values per image",
+                got=f"{tap.dim:,}",
+                remedy="use a smaller --image-size, or a later layer",
+            )
         entries = [entry for entry in session.entries(tap) if missing_shards(entry)]
         size, rows = sum(len(entry) * entry.row_bytes for entry in entries), sum(map(len, entries))
         if rows:
