@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures, CachedRows, requested_taps
 from probeline.evaluate.heads.method import FoldOf
 from probeline.evaluate.heads.registry import all_head_methods
-from probeline.heads.minibatch.tokens import WINDOW_BYTES, HalfArray, TokenRows, fit_token_scaler
 from probeline.images import View
 from probeline.names import reads_tokens
 from probeline.options.settings import Settings
 from probeline.session import Session
 from probeline.types import Backbone, IntArray, Split
+
+if TYPE_CHECKING:
+    from probeline.heads.minibatch.tokens import HalfArray, TokenRows
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class CachedTokenRows:
         return tokens
 
 
-class CachedTokens(CachedRows[TokenRows]):
+class CachedTokens(CachedRows["TokenRows"]):
     """One backbone's cached tokens of one data set, at one tap.
 
     Shards are kept in memory up to `WINDOW_BYTES` of the train part, and one at a time of any other.
@@ -80,6 +82,8 @@ class CachedTokens(CachedRows[TokenRows]):
     def _open(self, part: str, view: View | None) -> EntryFeatures:
         entry = self.session.entry(self.backbone, part, view)
         if entry.folder not in self._entries:
+            from probeline.heads.minibatch.tokens import WINDOW_BYTES
+
             is_fitted = part == self.session.splits.train.part
             shard = entry.rows_per_shard * entry.row_bytes
             self._entries[entry.folder] = EntryFeatures(entry, WINDOW_BYTES + shard if is_fitted else shard)
@@ -89,6 +93,8 @@ class CachedTokens(CachedRows[TokenRows]):
         return CachedTokenRows([(self._open(split.part, view), split.rows) for split, view in sources])
 
     def _make_fold(self, X: TokenRows, y: IntArray, X_heldout: TokenRows, y_heldout: IntArray) -> FoldOf[TokenRows]:
+        from probeline.heads.minibatch.tokens import fit_token_scaler
+
         return FoldOf(X, y, X_heldout, y_heldout, fit_token_scaler(X))
 
     def load_test(self, fold: FoldOf[TokenRows]) -> TokenRows:  # noqa: ARG002

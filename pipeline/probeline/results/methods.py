@@ -40,7 +40,7 @@ METHODS = (
     MethodInfo("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
     MethodInfo("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
     MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
-    MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#0B8FB5", seeded=True),
+    MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#693973", seeded=True),
     MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
     MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
     MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00", weighs_classes=False),
