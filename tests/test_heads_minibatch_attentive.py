@@ -123,8 +123,9 @@ def test_trained_logits_are_those_of_the_formula(kind: dict[str, Any]) -> None:
     np.testing.assert_allclose(attentive_decision([head], rows)[0], expected.numpy(), rtol=2e-4, atol=2e-5)
 
 
-def test_a_step_is_torchs_adamw_on_the_mean_of_the_minibatch() -> None:
-    """One epoch of one minibatch, from the first values, by torch alone."""
+@pytest.mark.parametrize("weights", [None, np.linspace(0.1, 1.9, 10, dtype=np.float32)], ids=["even", "weighted"])
+def test_steps_are_torchs_adamw_on_the_mean_of_the_minibatch(weights: Any) -> None:
+    """Three epochs of one minibatch, from the first values, by torch alone."""
     rows, y = draw(10), labels(10)
     first = attentive._Pooling(AttentiveSettings(lr=1e-2, weight_decay=0.1, queries=4), 12, 3, "cpu").tensors
     values = [value.detach().clone().requires_grad_() for value in first]
@@ -135,9 +136,14 @@ def test_a_step_is_torchs_adamw_on_the_mean_of_the_minibatch() -> None:
     )
     scaler = fit_token_scaler(rows)
     x = torch.from_numpy((rows.array.astype(np.float32) - scaler.mean) / scaler.std)
-    torch.nn.functional.cross_entropy(attend(x, values, 1), torch.from_numpy(y)).backward()  # type: ignore[no-untyped-call]
-    stepper.step()
-    head = fit(rows, y, lr=1e-2, weight_decay=0.1, epochs=1, batch_size=10)
+    for rate in 1e-2 * 0.5 * (1 + np.cos(np.pi * np.arange(3) / 3)):
+        for group in stepper.param_groups:
+            group["lr"] = rate
+        stepper.zero_grad()
+        losses = torch.nn.functional.cross_entropy(attend(x, values, 1), torch.from_numpy(y), reduction="none")
+        (losses * torch.from_numpy(np.ones(10) if weights is None else weights)).mean().backward()  # type: ignore[no-untyped-call]
+        stepper.step()
+    head = fit(rows, y, lr=1e-2, weight_decay=0.1, epochs=3, batch_size=10, row_weights=weights)
     found = (head.query, head.value, head.key, head.norm_weight, head.norm_bias, head.weight, head.bias)
     for ours, theirs in zip(found, values, strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=0, atol=2e-5)

@@ -41,6 +41,7 @@ from probeline.heads.minibatch.training import (
     factors,
     linear,
     stream,
+    weights_on,
 )
 from probeline.heads.standardize import Scaler
 from probeline.types import FloatArray
@@ -177,10 +178,11 @@ def fit_attentive(
 ) -> list[AttentiveHead]:
     """Train a head for each setting on the cross-entropy with AdamW, the rate falling along half a cosine.
 
-    All heads are trained side by side, so that each minibatch is read once; they must have one seed. A minibatch is
-    converted to float32 in chunks whose gradients are summed, so that memory is bounded by the chunk and by what the
-    reader keeps. Deterministic on a CPU by the seed; the global random state stays as it is. The last epoch's values
-    are returned, never those of the best epoch on validation. A head that diverges does not affect the others.
+    All heads are trained side by side, so that each minibatch is read once; they must have one seed and the same row
+    weights. A minibatch is converted to float32 in chunks whose gradients are summed, so that memory is bounded by the
+    chunk and by what the reader keeps. Deterministic on a CPU by the seed; the global random state stays as it is. The
+    last epoch's values are returned, never those of the best epoch on validation. A head that diverges does not affect
+    the others.
 
     Parameters
     ----------
@@ -204,6 +206,7 @@ def fit_attentive(
         raise ValueError("heads of several seeds do not read the same minibatches")
     heads = [_Pooling(setting, channels, classes, device) for setting in settings]
     standardize, labels = Standardizer(scaler, device), torch.from_numpy(train.y.copy())
+    row_weights = weights_on(device, settings[0].row_weights, rows)
     batches = math.ceil(rows / batch_size)
     cosine = factors("cosine", epochs * batches)
     order, step = stream(settings[0].seed, ORDER), rows_at_once(tokens)
@@ -222,8 +225,9 @@ def fit_attentive(
             for start in range(0, len(batch), step):
                 chunk = batch[start : start + step]
                 x, target = standardize(tokens.read(chunk)), labels[chunk].to(device)
+                weights = None if row_weights is None else row_weights[torch.from_numpy(chunk).to(device)]
                 for head in heads:
-                    _add_gradient(head, x, target, len(batch))
+                    _add_gradient(head, x, target, weights, len(batch))
             for head, setting in zip(heads, settings, strict=True):
                 for group in head.stepper.param_groups:
                     group["lr"] = setting.lr * cosine[epoch * batches + number]
@@ -247,10 +251,11 @@ def fit_attentive(
     ]
 
 
-def _add_gradient(head: _Pooling, x: Tensor, target: Tensor, rows: int) -> None:
-    """Add the gradient of the mean over a minibatch of so many rows for a chunk of it."""
+def _add_gradient(head: _Pooling, x: Tensor, target: Tensor, weights: Tensor | None, rows: int) -> None:
+    """Add the gradient of the mean over a minibatch of so many rows for a chunk of it, its losses times `weights`."""
     logits = head.logits(x)
-    loss = functional.cross_entropy(logits, target, reduction="sum")
+    losses = functional.cross_entropy(logits, target, reduction="none")
+    loss = (losses if weights is None else losses * weights).sum()
     (loss / rows).backward()  # type: ignore[no-untyped-call]
     head.loss_sum += loss.detach()
     head.right += (logits.argmax(1) == target).sum()
