@@ -15,9 +15,8 @@ from probeline.analysis.similar.search import CachedImages, SimilarImage
 from probeline.api.console import LogConsole
 from probeline.api.measures.similar import find_similar
 from probeline.api.scratch import ScratchFolder
-from probeline.api.sessions import open_session, option_values
+from probeline.api.sessions import open_session, option_values, register_net
 from probeline.data.objects.spec import spec_of
-from probeline.data.pixels.functions import register_function
 from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption
 from probeline.evaluate.features import CachedRows, vectors_of
@@ -372,18 +371,6 @@ def open_data(
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
-
-
-def register_net(net: Any, preprocess: Any, preprocess_name: str | None) -> str:
-    """Return the backbone text of a net, whose name says its class and, in eight digits, what it computes."""
-    from torch import nn
-
-    from probeline.backbones.sources.module import register
-
-    if not isinstance(net, nn.Module):
-        raise BadOption("no backbone", expected="a name or a torch.nn.Module", got=type(net).__name__)
-    record = preprocess if preprocess_name is None else register_function(preprocess_name, preprocess)
-    return register(net, preprocess=record)
 
 
 def one_tap(session: Session, *, fill: bool) -> tuple[Backbone, ...]:

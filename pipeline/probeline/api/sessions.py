@@ -9,7 +9,8 @@ from typing import Any
 
 from probeline.api.console import LogConsole
 from probeline.backbones.registry import check_name
-from probeline.errors import nearest
+from probeline.data.pixels.functions import register_function
+from probeline.errors import BadOption, nearest
 from probeline.files.memory import DECODING
 from probeline.files.paths import path_of
 from probeline.options.checks import check_settings
@@ -80,3 +81,15 @@ def _value(name: str, value: Any) -> Any:
 
 def _joined(values: Any) -> str:
     return ",".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
+
+
+def register_net(net: Any, preprocess: Any, preprocess_name: str | None) -> str:
+    """Return the backbone text of a net, whose name says its class and, in eight digits, what it computes."""
+    from torch import nn
+
+    from probeline.backbones.sources.module import register
+
+    if not isinstance(net, nn.Module):
+        raise BadOption("no backbone", expected="a name or a torch.nn.Module", got=type(net).__name__)
+    record = preprocess if preprocess_name is None else register_function(preprocess_name, preprocess)
+    return register(net, preprocess=record)
