@@ -126,7 +126,7 @@ def test_a_missing_package_is_said_before_anything_is_trained(
         ({"freeze_batchnorm": True}, {"bitfit"}),
         ({"seed": 1}, {"bitfit", "lora"}),
     ],
-    ids=str,
+    ids=lambda value: ",".join(sorted(map(str, value))),
 )
 def test_a_key_changes_with_what_changes_the_numbers(
     changes: dict[str, Any], changed: set[str], first: tuple[Settings, dict[str, Score], Listening]
