@@ -5,9 +5,10 @@ Net and head are refitted from cached features, or read from the checkpoint of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ from probeline.finetuning.training.adapters import AdapterOptions, adapt, merge
 from probeline.finetuning.training_run import checkpoint_key
 from probeline.format import megabytes, plural
 from probeline.identity import canonical
-from probeline.names import Method
+from probeline.names import LORA_OPTIONS, Method
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
@@ -145,7 +146,7 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
     second = len((score.certificate.get("second") or {}).get("classes", ()))
     fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
     if score.method == Method.LORA:
-        adapt(loaded.net, loaded.tap, (), backbone.preprocess.crop, AdapterOptions.of(values), 0)
+        adapt(loaded.net, loaded.tap, (), backbone.preprocess.crop, _adapter_options(values, folder), 0)
     if state is None or not checkpoint.is_of_net(loaded.net, state[0]):
         raise BadCache(
             "the checkpoint of this training is corrupt or missing",
@@ -164,6 +165,13 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
     backbone = replace(backbone, weights_sha256=tensors_sha256(loaded.net, loaded.tap.tensors))
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
     return replace(loaded, backbone=backbone), tensors
+
+
+def _adapter_options(values: Mapping[str, Any], where: Path) -> AdapterOptions:
+    """Return the options of a score's adapters; BadCache if it does not have one value of each."""
+    if any(isinstance(values.get(name), list | tuple | None) for name in LORA_OPTIONS):
+        raise BadCache("the score of lora lacks an option of its adapters", where=where, remedy="run finetune again")
+    return AdapterOptions.of(values)
 
 
 def _choose_train_rows(session: Session, score: Score) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from probeline.errors import BadOption, nearest
-from probeline.names import AT_ONE_RATE, DISTILLED, TWO_HEADED, Strategy
+from probeline.names import AT_ONE_RATE, DISTILLED, LORA_OPTIONS, TWO_HEADED, Strategy
 
 _MOST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_]+([.+][A-Za-z0-9_]+){0,30}")
@@ -98,7 +98,7 @@ TRAIN: Mapping[str, Axis] = {
 CONCERNS: Mapping[str, Sequence[Strategy]] = {
     **dict.fromkeys(("temperature", "alpha"), DISTILLED),
     "second_weight": TWO_HEADED,
-    **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), (Strategy.LORA,)),
+    **dict.fromkeys(LORA_OPTIONS, (Strategy.LORA,)),
     "wise_steps": (Strategy.WISE_FT,),
 }
 """The strategies that use an axis of `TRAIN` which others do not."""

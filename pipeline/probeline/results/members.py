@@ -48,6 +48,10 @@ class OptionMembers:
     second: Name | None = None
     select_by: Name | None = None
     class_weights: Literal["balanced"] | Mapping[str, Weight] | None = None
+    lora_r: Positive | tuple[Positive, ...] | None = None
+    lora_alpha: NotNegative | tuple[NotNegative, ...] | None = None
+    lora_dropout: Share | tuple[Share, ...] | None = None
+    lora_targets: Name | tuple[Name, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.teacher is not None and (self.alpha is None or self.temperature is None):
@@ -65,6 +69,10 @@ class ChosenMembers:
     epoch: Positive | None = None
     dropout: Share | None = None
     alpha: Share | None = None
+    lora_r: Positive | None = None
+    lora_alpha: NotNegative | None = None
+    lora_dropout: Share | None = None
+    lora_targets: Name | None = None
 
 
 Chosen = Annotated[Mapping[str, Any], Members(ChosenMembers)]

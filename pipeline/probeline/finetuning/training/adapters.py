@@ -32,6 +32,7 @@ from probeline.backbones.stages import Stage
 from probeline.errors import BadOption
 from probeline.finetuning.training.steps import draw_seed
 from probeline.format import listing
+from probeline.names import LORA_OPTIONS
 from probeline.results.members import AdapterFacts
 from probeline.results.score_words import left_out
 
@@ -68,7 +69,7 @@ class AdapterOptions:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> AdapterOptions:
         """Return those among the options of a training, one value each."""
-        return cls(*(options[name] for name in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")))
+        return cls(*(options[name] for name in LORA_OPTIONS))
 
 
 @dataclass(frozen=True)
