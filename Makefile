@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve robustness pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -38,6 +38,7 @@ STRATEGY_GROUP = $(call option,STRATEGY,strategy)
 TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
 	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)
 CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
+CORRUPT_GROUP  = $(call option,CORRUPTIONS,corruption)
 PICTURE_GROUP  = $(call option,MAP,map)
 COMPARE_GROUP  = $(call quoted,ADD,add) $(call quoted,REPORT_BY,report-by)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
@@ -70,7 +71,7 @@ help:  ## show the targets and their variables
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
-	@echo '  pictures     MAP=tsne'
+	@echo '  pictures     MAP=tsne   robustness  CORRUPTIONS="fog snow:3"'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv REPORT_BY=FILE.csv:COLUMN'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT=   similar  IMAGES="train:7 a.jpg" COUNT= APPROXIMATE=1'
 	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
@@ -119,6 +120,9 @@ lrfind: $(VENV)/demo  ## run a learning-rate range test of each STRATEGY
 
 curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, several draws each: the learning curve
 	$(PROBELINE) curve $(FEATURES) $(SEED_GROUP) $(METRIC_GROUP) $(WEIGHTS_GROUP) $(TRAIN_GROUP) $(CURVE_GROUP)
+
+robustness: extract  ## score the exact probe on corrupted copies of the test images (CORRUPTIONS="fog snow:3")
+	$(PROBELINE) robustness $(FEATURES) $(METRIC_GROUP) $(CORRUPT_GROUP)
 
 pictures: $(VENV)/demo  ## draw first filters, an input, most common errors and an embedding map of each backbone (MAP=tsne)
 	$(PROBELINE) pictures $(NET) $(COMPUTE) $(PICTURE_GROUP)

@@ -24,6 +24,9 @@ RECORD_VERSION = 2
 VIEWS_VERSION = 1
 """Bump when an augmented view of an equal record would cut out another region, or mirror other images."""
 
+CORRUPTIONS_VERSION = 1
+"""Bump when a corruption of an equal image would have other pixels."""
+
 SPLITS_VERSION = 2
 """Bump when an equal part and data seed would give other row sets."""
 
@@ -77,6 +80,9 @@ QUALITY_VERSION = 1
 
 ARTIFACT_VERSION = 1
 """Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
+
+ROBUSTNESS_VERSION = 1
+"""Bump when a record of robustness changes its fields or what they mean."""
 
 REPORT_VERSION = 15
 """Bump when equal scores would draw another report."""

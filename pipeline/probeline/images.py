@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probeline.errors import BadData, BadOption
-from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION
+from probeline.identity import CORRUPTIONS_VERSION, PREPROCESS_VERSION, VIEWS_VERSION
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -183,6 +183,11 @@ class View:
     ratio: tuple[float, float] = (0.75, 4 / 3)
     """Range of its width over height."""
 
+    @property
+    def suffix(self) -> str:
+        """What the name of an entry's part ends in, after ``@``."""
+        return f"view{self.number}"
+
     def identity(self) -> dict[str, Any]:
         """Return what enters the key."""
         return {**asdict(self), "scale": list(self.scale), "ratio": list(self.ratio), "views_version": VIEWS_VERSION}
@@ -191,3 +196,38 @@ class View:
     def from_identity(cls, record: Mapping[str, Any]) -> View:
         """Return the view of a record that :meth:`identity` made."""
         return cls(record["number"], record["flips"], tuple(record["scale"]), tuple(record["ratio"]))
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A corrupted copy of each image of a part: the centre crop at the net's input size, made worse.
+
+    What is random depends on these fields and the image's content alone.
+    """
+
+    name: str
+    """One of `probeline.names.CORRUPTIONS`."""
+    severity: int
+    """1 to 5; 0 leaves the image as it is."""
+    seed: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """What the name of an entry's part ends in, after ``@``."""
+        return f"{self.name}-{self.severity}"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the key."""
+        fields = {"corruption": self.name, "severity": self.severity, "seed": self.seed}
+        return {**fields, "corruptions_version": CORRUPTIONS_VERSION}
+
+
+Sight = View | Corruption
+"""How images are seen otherwise than by their centre crop."""
+
+
+def sight_from_identity(record: Mapping[str, Any]) -> Sight:
+    """Return the view or the corruption of a record that its ``identity`` made."""
+    if "corruption" in record:
+        return Corruption(record["corruption"], record["severity"], record["seed"])
+    return View.from_identity(record)

@@ -30,6 +30,15 @@ TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input", "token
 """How the output or the input of a module inside a net becomes a row: a vector, or for the last three its tokens."""
 
 
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The corruptions of ImageNet-C without frost; their order enters random numbers and never changes."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
 class Method(StrEnum):
     """The methods of scores; ``last-K`` stands for ``last-1``, ``last-2`` and so on."""
 

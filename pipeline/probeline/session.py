@@ -21,7 +21,7 @@ from probeline.data.source import LoadRequest
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadOption, FoundUnreadable, UnknownName
 from probeline.files.memo import Memo
-from probeline.images import Decoding, View
+from probeline.images import Corruption, Decoding, Sight, View
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings, Step
@@ -38,7 +38,7 @@ class Session:
     A backbone's text is ``NAME[@WEIGHTS]``, as on the command line. `remember` is whether the memo of file hashes is
     used: if not, all files are hashed anew and nothing is downloaded. `steps` are all those of the recipe. `data` is a
     data set in memory, in place of the one that the settings name; `held_out` are its test and val rows, if they are
-    not those of the rules.
+    not those of the rules. With `corruptions` its images are seen under each of these alone.
     """
 
     settings: Settings
@@ -46,6 +46,7 @@ class Session:
     steps: tuple[Step, ...] = ()
     data: DataSet | None = None
     held_out: HeldOut = field(default_factory=HeldOut)
+    corruptions: tuple[Corruption, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: the options and the records of the data set; the rest is loaded at need."""
@@ -106,8 +107,8 @@ class Session:
                 self.note_once(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
                 console.detail(f"skipped {skipped.path}: {skipped.reason}{skipped.detail}")
-            claim, dry_run = bool(dataset.unreadable), self.settings.run.dry_run
-            written = None if dry_run else self._report_folder(dataset, claim=claim)
+            claim = bool(dataset.unreadable)
+            written = None if self.settings.run.dry_run else self._report_folder(dataset, claim=claim)
             if message := unreadable.report(dataset, written):
                 self.warn_once(message)
         return dataset
@@ -278,13 +279,13 @@ class Session:
         """Build the net of a record with random weights, for images of the record's size."""
         return load(backbone.name, "none", backbone.preprocess.crop)[0].decoding(self.decoding)
 
-    def views(self, part: str) -> tuple[View | None, ...]:
-        """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""
-        if part != self.dataset.train:
-            return (None,)
+    def views(self, part: str) -> tuple[Sight | None, ...]:
+        """Return the views of a part: None for its images as they are, the augmented ones of a part with train rows."""
+        if self.corruptions or part != self.dataset.train:
+            return self.corruptions or (None,)
         return (None, *(View(number, self.dataset.flips) for number in range(1, self.settings.reading.views + 1)))
 
-    def entry(self, backbone: Backbone, part: str, view: View | None = None) -> Entry:
+    def entry(self, backbone: Backbone, part: str, view: Sight | None = None) -> Entry:
         """Return the cache entry of a part, extracted or not."""
         cache, precision = self.settings.folders.cache, self.settings.nets.precision
         return locate_entry(cache, self.dataset.parts[part], backbone, precision, view)
@@ -297,12 +298,11 @@ class Session:
     def _features(self) -> dict[Path, FeatureSet]:
         return {}
 
-    def features(self, backbone: Backbone, part: str, view: View | None = None) -> FeatureSet:
+    def features(self, backbone: Backbone, part: str, view: Sight | None = None) -> FeatureSet:
         """Return the features of a part, read and verified once."""
         if not self.has_images:
             rows = self.dataset.embeddings[backbone.name].by_part[part]
-            own = self.dataset.parts[part]
-            return FeatureSet(rows, own.sample_ids, self.entry(backbone, part).key, 0.0, ())
+            return FeatureSet(rows, self.dataset.parts[part].sample_ids, self.entry(backbone, part).key, 0.0, ())
         entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
             self._features[entry.folder] = read_features(entry, f"run: {command_line(self.settings, 'extract')}")
@@ -361,8 +361,7 @@ class Session:
 
         The parts and their rows must be the same, so that the features are.
         """
-        settings = self.settings.changed(data_seed=data_seed)
-        variant = replace(self, settings=settings, data=data, held_out=held_out)
+        variant = replace(self, settings=self.settings.changed(data_seed=data_seed), data=data, held_out=held_out)
         variant.__dict__.update(memo=self.memo, _features=self._features)
         return variant
 

@@ -20,7 +20,7 @@ from probeline.errors import BadCache
 from probeline.files.decode import BadRecord, encode
 from probeline.files.sample_blocks import ROWS_PER_BLOCK
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, TOKENS_FORMAT_VERSION, digest
-from probeline.images import View
+from probeline.images import Sight, sight_from_identity
 from probeline.names import PENULTIMATE
 from probeline.text import is_printable
 from probeline.types import Backbone, Part, samples_digest
@@ -38,7 +38,7 @@ _LONGEST = 200
 """Bytes of the longest folder name that is accepted from a record."""
 
 
-def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None = None) -> dict[str, Any]:
+def key_inputs(part: Part, backbone: Backbone, precision: str, view: Sight | None = None) -> dict[str, Any]:
     """Return all that changes the numbers of an entry, and nothing else: what the key is the digest of."""
     return {
         "features_version": FEATURES_VERSION,
@@ -119,10 +119,10 @@ class Entry:
         return TOKENS_FORMAT_VERSION if self.tokens else FORMAT_VERSION
 
     @property
-    def view(self) -> View | None:
-        """How its images were augmented; None if they were not."""
+    def view(self) -> Sight | None:
+        """How its images were augmented or corrupted; None if they were not."""
         record = self.inputs["view"]
-        return None if record is None else View.from_identity(record)
+        return None if record is None else sight_from_identity(record)
 
     @property
     def images(self) -> str:
@@ -176,10 +176,10 @@ class Entry:
         return {**self.members(), "format": LISTED_FORMAT_VERSION, "samples": samples}
 
 
-def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, view: View | None = None) -> Entry:
+def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, view: Sight | None = None) -> Entry:
     """Return the entry that these embeddings have or will have; nothing is read or written."""
     inputs = key_inputs(part, backbone, precision, view)
-    name = part.name if view is None else f"{part.name}@view{view.number}"
+    name = part.name if view is None else f"{part.name}@{view.suffix}"
     folder = _folder(cache, part.dataset, backbone.name, backbone.tap, name, digest(inputs))
     rows = _rows_per_shard(backbone)
     return Entry(folder, part.dataset, name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content, rows)

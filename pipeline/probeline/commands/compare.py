@@ -21,6 +21,7 @@ from probeline.report.records.loading import (
     load_latencies,
     load_qualities,
     load_range_tests,
+    load_robustness,
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
 from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
@@ -60,6 +61,7 @@ def run(session: Session) -> dict[str, object]:
         findings=load_findings(session, scores),
         qualities=qualities,
         alignment=alignment,
+        robustness=load_robustness(session, scores),
         groupings=load_groupings(session),
         commands=commands(settings, table, session.steps),
         folder=session.reports,

@@ -21,7 +21,7 @@ from probeline.options.share import torchrun_share
 from probeline.report.records.planned_rows import plan_rows
 from probeline.session import Session
 
-_READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}
+_READ_FEATURES = {"extract", "probe", "baselines", "curve", "robustness", "pictures", "doctor", "export"}
 _FROM_THE_PROBE = {*FROM_PROBE, *DISTILLED}
 _SCORING = {"probe", "baselines", "finetune"}
 

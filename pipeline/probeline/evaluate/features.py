@@ -22,7 +22,7 @@ from probeline.extraction.fill import fill_missing
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION
-from probeline.images import View
+from probeline.images import Sight
 from probeline.names import PENULTIMATE
 from probeline.results.methods import method_info
 from probeline.results.score import Score
@@ -50,7 +50,7 @@ class CachedRows(ABC, Generic[Rows]):
         self.classes = len(session.dataset.class_names)
 
     @abstractmethod
-    def _load(self, sources: Sequence[tuple[Split, View | None]]) -> Rows:
+    def _load(self, sources: Sequence[tuple[Split, Sight | None]]) -> Rows:
         """Return the rows of some splits, of their images as they are or of a view, one after the other."""
 
     @abstractmethod
@@ -174,12 +174,12 @@ class CachedFeatures(CachedRows[FloatArray]):
             require_vectors(tap.tap)
         super().__init__(session, *taps)
 
-    def load_raw(self, split: Split, view: View | None = None) -> FloatArray:
+    def load_raw(self, split: Split, view: Sight | None = None) -> FloatArray:
         """Return the features float32 [n, D] of a split, not standardised."""
         blocks = [self.session.features(tap, split.part, view).features[split.rows] for tap in self.taps]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
-    def _load(self, sources: Sequence[tuple[Split, View | None]]) -> FloatArray:
+    def _load(self, sources: Sequence[tuple[Split, Sight | None]]) -> FloatArray:
         return np.concatenate([self.load_raw(split, view) for split, view in sources])
 
     def _make_fold(self, X: FloatArray, y: IntArray, X_heldout: FloatArray, y_heldout: IntArray) -> Fold:

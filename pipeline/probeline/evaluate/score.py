@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,7 @@ from probeline.evaluate.task import Task, task_of
 from probeline.evaluate.tokens import require_kind
 from probeline.files.decode import encode
 from probeline.format import option
+from probeline.heads.standardize import apply
 from probeline.names import TOP1, reads_tokens
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
@@ -204,6 +205,18 @@ def _describe_fit(
         "history": method.history(head),
         **refit,
     }
+
+
+def refit_logits(features: CachedRows[Any], score: Score) -> Callable[[FloatArray], FloatArray]:
+    """Return the head of a score, fitted again, as a function from features [n, D], not standardised, to logits [n, K].
+
+    The rows and the hyper-parameters are those of the score: nothing is selected. BadOption for a head of tokens.
+    """
+    method, vectors = head_method(score.method), vectors_of(features)
+    settings = vectors.fit_settings(score.options, score.seed, vectors.fit_device(score))
+    fold = vectors.load_refit_fold() if method.is_refit else vectors.load_selection_folds()[0]
+    heads = [method.refit(fold, settings, score.chosen)]
+    return lambda rows: next(iter(method.logits(heads, apply(fold.scaler, rows))))
 
 
 def require_exportable(score: Score) -> None:

@@ -16,7 +16,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures, CachedRows, requested_taps
 from probeline.evaluate.heads.method import FoldOf
 from probeline.evaluate.heads.registry import all_head_methods
-from probeline.images import View
+from probeline.images import Sight
 from probeline.names import reads_tokens
 from probeline.options.settings import Settings
 from probeline.session import Session
@@ -79,7 +79,7 @@ class CachedTokens(CachedRows["TokenRows"]):
         super().__init__(session, *taps)
         self._entries: dict[Path, EntryFeatures] = {}
 
-    def _open(self, part: str, view: View | None) -> EntryFeatures:
+    def _open(self, part: str, view: Sight | None) -> EntryFeatures:
         entry = self.session.entry(self.backbone, part, view)
         if entry.folder not in self._entries:
             from probeline.heads.minibatch.tokens import WINDOW_BYTES
@@ -89,7 +89,7 @@ class CachedTokens(CachedRows["TokenRows"]):
             self._entries[entry.folder] = EntryFeatures(entry, WINDOW_BYTES + shard if is_fitted else shard)
         return self._entries[entry.folder]
 
-    def _load(self, sources: Sequence[tuple[Split, View | None]]) -> TokenRows:
+    def _load(self, sources: Sequence[tuple[Split, Sight | None]]) -> TokenRows:
         return CachedTokenRows([(self._open(split.part, view), split.rows) for split, view in sources])
 
     def _make_fold(self, X: TokenRows, y: IntArray, X_heldout: TokenRows, y_heldout: IntArray) -> FoldOf[TokenRows]:

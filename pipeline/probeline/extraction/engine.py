@@ -28,7 +28,7 @@ from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, requir
 from probeline.extraction.odd_pixels import OddImages
 from probeline.extraction.requests import ShardRequest, rows_to_run
 from probeline.extraction.turns import Claims
-from probeline.images import ImageArray, Images, PixelArray, View
+from probeline.images import ImageArray, Images, PixelArray, Sight
 from probeline.options.command_line import command_line
 from probeline.options.share import Share
 from probeline.session import Session
@@ -224,7 +224,7 @@ class Engine:
             yield _Batch(shard, rows[start:stop], stop >= len(rows), locked)
 
     def pixels(
-        self, part: str, rows: IntArray, view: View | None = None, notice: OddImages | None = None
+        self, part: str, rows: IntArray, view: Sight | None = None, notice: OddImages | None = None
     ) -> PixelArray | Unreadable:
         """Return the pixels of some rows for the device: uint8 [n, H, W, 3], resized unless the device does it."""
         dataset = self._session.dataset
@@ -235,14 +235,14 @@ class Engine:
         images: Images,
         content: Sequence[str],
         rows: IntArray,
-        view: View | None = None,
+        view: Sight | None = None,
         notice: OddImages | None = None,
     ) -> PixelArray | Unreadable:
         """Return the pixels of some rows of any images, whose sha256 are `content`, as :meth:`pixels` does."""
         preprocess = self._backbone.preprocess
         if preprocess.function:
             if view is not None:
-                refuse_function(preprocess, "--views")
+                refuse_function(preprocess, "--views or --corruption")
             return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess)
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]

@@ -10,6 +10,7 @@ import numpy as np
 from probeline.cache.reading import is_done, read_rows
 from probeline.errors import MissingData
 from probeline.extraction.confirm import confirm_records
+from probeline.images import View
 from probeline.options.command_line import command_line
 from probeline.session import Session
 from probeline.types import Backbone
@@ -45,7 +46,7 @@ def read_stored_rows(session: Session, backbone: Backbone, rows: Sequence[PartRo
                 {
                     "backbone": backbone.name,
                     "tap": backbone.tap,
-                    "view": view and view.number,
+                    "view": view.number if isinstance(view, View) else None,
                     "key": entry.key,
                     "shard": str(entry.shard_path(shard)),
                     "offset": offset,

@@ -11,6 +11,7 @@ from probeline.files.paths import is_blank
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, reads_tokens, split_tap
 from probeline.options.class_weights import parse_class_weights
 from probeline.options.command_line import UNKNOWN_FOLDER
+from probeline.options.corruptions import parse_corruptions
 from probeline.options.crew import check_crew
 from probeline.options.grids import ATTENTIVE, MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.groups.data import DataOptions
@@ -34,6 +35,7 @@ def check_settings(settings: Settings) -> None:
         raise BadOption("--attentive without tokens", expected="--tap MODULE:tokens, such as blocks.11:tokens", got=got)
     if estimator_grid(settings.heads.estimator_params) and settings.heads.estimator is None:
         raise BadOption("--estimator-params without --estimator", expected="--estimator MODULE:CLASS")
+    parse_corruptions(settings.robustness.corruptions)
     for option in OPTIONS.values():
         value = settings.value(option.name)
         if option.choices and value is not None and value not in option.choices:

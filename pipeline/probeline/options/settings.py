@@ -18,6 +18,7 @@ from probeline.options.groups.results import (
     ExportOptions,
     PictureOptions,
     PredictOptions,
+    RobustnessOptions,
     SimilarOptions,
 )
 from probeline.options.groups.running import (
@@ -46,6 +47,7 @@ class Settings:
     pictures: PictureOptions = field(default_factory=PictureOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
+    robustness: RobustnessOptions = field(default_factory=RobustnessOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)
     similar: SimilarOptions = field(default_factory=SimilarOptions)
     folders: FolderOptions = field(default_factory=FolderOptions)

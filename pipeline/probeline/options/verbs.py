@@ -84,6 +84,13 @@ _VERBS = (
         needs_classes=True,
     ),
     Verb(
+        "robustness",
+        "score the exact probe on corrupted copies of the test images: noise, blur, weather, compression",
+        _names(*_FEATURES, "metric", "robustness", *_STEP),
+        needs_images=True,
+        needs_classes=True,
+    ),
+    Verb(
         "pictures",
         "draw first filters, an input, most common errors and an embedding map of each backbone",
         _names(*_NET, "compute", "pictures", *_STEP),
@@ -231,5 +238,8 @@ BOARD_ALONE = _names(*_BOARD, *_STEP)
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 """The verbs of ``run``, in this order."""
 
-STEPS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor", "quality")
+STEPS = (
+    *("extract", "probe", "baselines", "finetune", "lrfind", "curve", "robustness", "pictures", "latency", "doctor"),
+    "quality",
+)
 """The verbs that a step of a recipe may have; ``compare`` runs once, after all steps."""

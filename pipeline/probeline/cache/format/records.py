@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from probeline.environment import CONDITIONS
-from probeline.files.decode import Members
+from probeline.files.decode import BadRecord, Members, check_members
 from probeline.files.limits import Count, Length, Name, Number, Positive, Seconds, Sha256, Within
 from probeline.files.reading import SHARD
+from probeline.names import CORRUPTIONS, SEVERITIES
 
 MOST_DIM = 1 << 22
 """Values per row: the largest maps of nets, and all tokens of a layer, have some hundred thousand."""
@@ -41,6 +42,24 @@ class ViewMembers:
 
 
 @dataclass(frozen=True)
+class CorruptionMembers:
+    """How images were corrupted."""
+
+    corruption: Literal[CORRUPTIONS]  # type: ignore[valid-type]
+    severity: Annotated[int, Within(1, len(SEVERITIES))]
+    seed: Count
+
+
+def check_view(record: Mapping[str, Any]) -> str | None:
+    """Return what is expected instead of the record of a view or a corruption; None if it is one."""
+    try:
+        check_members(CorruptionMembers if "corruption" in record else ViewMembers, record)
+    except BadRecord as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
 class InputMembers:
     """What the key of an entry is the digest of."""
 
@@ -50,7 +69,7 @@ class InputMembers:
     tap: Name
     pooling: Name
     preprocess: Annotated[Mapping[str, Any], Members(PreprocessMembers)]
-    view: Annotated[Mapping[str, Any], Members(ViewMembers)] | None
+    view: Annotated[Mapping[str, Any], check_view] | None
     precision: Name
     dtype: Literal["float32", "float16"]
     samples_sha256: Sha256

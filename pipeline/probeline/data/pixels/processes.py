@@ -30,7 +30,7 @@ from probeline.data.pixels.worker import OTHER_VERSIONS, BatchAnswer, BatchReque
 from probeline.errors import BadData
 from probeline.files.decode import decode, parse_json
 from probeline.files.memory import DECODING
-from probeline.images import ImageArray, ImageFiles, Images, PixelArray, Preprocess, View
+from probeline.images import ImageArray, ImageFiles, Images, PixelArray, Preprocess, Sight
 from probeline.types import IntArray
 
 MOST_THREADS = 4
@@ -84,7 +84,7 @@ class DecodingProcesses:
         How many.
     rows : int
         Images of the largest batch.
-    preprocess, view : Preprocess, View or None
+    preprocess, view : Preprocess, Sight or None
         How an image becomes a net's input.
 
     Raises
@@ -93,7 +93,7 @@ class DecodingProcesses:
         The system grants no more processes or memory; those that were started have ended.
     """
 
-    def __init__(self, count: int, rows: int, preprocess: Preprocess, view: View | None) -> None:
+    def __init__(self, count: int, rows: int, preprocess: Preprocess, view: Sight | None) -> None:
         self._preprocess, self._view = preprocess, view
         self._is_stopped = False
         self._lock = threading.Lock()
@@ -226,7 +226,7 @@ class _Process:
     slab: PixelArray
     """uint8 [rows, crop, crop, 3]: what this process and that one see alike."""
 
-    def __init__(self, rows: int, preprocess: Preprocess, view: View | None, memory: int) -> None:
+    def __init__(self, rows: int, preprocess: Preprocess, view: Sight | None, memory: int) -> None:
         self._shape = (rows, preprocess.crop, preprocess.crop, 3)
         self._preprocess, self._view, self._memory = preprocess, view, memory
         self.is_dead = False

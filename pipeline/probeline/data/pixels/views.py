@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from probeline.data.pixels.decode import random_resized_crop, resize_crop
-from probeline.images import PixelArray, Preprocess, View
+from probeline.images import Corruption, PixelArray, Preprocess, Sight, View
 
 
 class Stream:
@@ -42,12 +42,18 @@ def augment(image: Image.Image, preprocess: Preprocess, view: View, content: str
 
 
 def view_by(
-    preprocess: Preprocess, view: View | None, content: Sequence[str]
+    preprocess: Preprocess, view: Sight | None, content: Sequence[str]
 ) -> Callable[[Image.Image, int], PixelArray]:
-    """Return the function that makes of an RGB image and its row what a net sees: the centre crop, or a view of it.
+    """Return the function that makes of an RGB image and its row what a net sees: the centre crop, or a view or
+    corruption of it.
 
     `content` has the sha256 of each row's image.
     """
     if view is None:
         return lambda image, _: resize_crop(image, preprocess)
+    if isinstance(view, Corruption):
+        from probeline.data.pixels.corruptions.table import corrupt  # and with it scipy, which few runs need
+
+        corruption = view
+        return lambda image, row: corrupt(resize_crop(image, preprocess), corruption, content[row])
     return lambda image, row: augment(image, preprocess, view, content[row])

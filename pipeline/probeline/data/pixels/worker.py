@@ -29,7 +29,7 @@ from probeline.data.pixels.views import view_by
 from probeline.files.decode import encode
 from probeline.files.memory import DECODING
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION
-from probeline.images import Decoding, ImageFiles, ImageItems, Images, PixelArray, Preprocess, View
+from probeline.images import Decoding, ImageFiles, ImageItems, Images, PixelArray, Preprocess, Sight
 
 OTHER_VERSIONS = 3
 """Exit code of a process that finds other versions than the one that asks."""
@@ -50,7 +50,7 @@ class DecodingJob:
     """The descriptor of the shared memory to which pixels are written: uint8 [rows, crop, crop, 3]."""
     rows: int
     preprocess: Preprocess
-    view: View | None
+    view: Sight | None
     memory: int
     """Bytes that decoding may take; images that need more are left to the process that asks."""
 

@@ -64,6 +64,18 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
+class RobustnessOptions:
+    """What test images are corrupted by."""
+
+    corruptions: tuple[str, ...] = option(
+        ("all",),
+        "NAME or NAME:SEVERITY: fog, jpeg_compression:3 ...; all without a severity is 14 names at 5 each",
+        metavar="NAME[:SEVERITY]",
+        flag="--corruption",
+    )
+
+
+@dataclass(frozen=True)
 class PredictOptions:
     """Answers about new images: what gives them, and how they are printed."""
 

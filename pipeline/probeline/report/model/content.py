@@ -27,6 +27,7 @@ from probeline.results.quality.alignment import FeatureAlignment
 from probeline.results.quality.features import FeatureQuality
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
+from probeline.results.shifts.corruptions import Robustness
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class ReportContent:
     findings: Findings | None = None
     qualities: Sequence[FeatureQuality] = ()
     alignment: FeatureAlignment | None = None
+    robustness: Sequence[Robustness] = ()
     groupings: Sequence[Grouping] = ()
     """The columns by whose values the test images are grouped."""
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class ReportContent:
     def identity(self) -> dict[str, Any]:
         """Return all that the report depends on as JSON values."""
         illustrations = ("pictures", "galleries", "maps")
-        records = ("curves", "range_tests", "latencies", "qualities", *illustrations, "groupings")
+        records = ("curves", "range_tests", "latencies", "qualities", *illustrations, "groupings", "robustness")
         names = (*records, "not_run", "suggestions")
         return {
             "scores": sorted(digest(vars(score)) for score in self.scores),

@@ -30,6 +30,7 @@ from probeline.results.quality.alignment import ALIGNMENTS, FeatureAlignment
 from probeline.results.quality.features import QUALITIES, FeatureQuality
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import Score
+from probeline.results.shifts.corruptions import ROBUSTNESS, Robustness
 from probeline.results.store import RecordKind
 from probeline.session import Session
 
@@ -112,6 +113,14 @@ def load_qualities(session: Session) -> tuple[list[FeatureQuality], FeatureAlign
     alignments = _load(session, ALIGNMENTS, (is_of_these, "alignments of features on other rows"))
     largest = max(reversed(alignments), key=lambda alignment: len(alignment.nets), default=None)
     return [newest[net] for net in sorted(newest)], largest
+
+
+def load_robustness(session: Session, scores: Sequence[Score]) -> list[Robustness]:
+    """Return how heads of these scores did on corrupted test images, of each the record written last."""
+    keys = {score.key: place for place, score in enumerate(scores)}
+    is_current = (lambda record: record.score in keys, "records of robustness of other scores")
+    newest = {record.score: record for record in _load(session, ROBUSTNESS, is_current)}
+    return sorted(newest.values(), key=lambda record: keys[record.score])
 
 
 def load_findings(session: Session, scores: Sequence[Score]) -> Findings | None:

@@ -21,6 +21,7 @@ from probeline.report.sections.scores.learning import LearningCurves
 from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.report.sections.scores.ranges import RangeTests
 from probeline.report.sections.scores.results import Results
+from probeline.report.sections.scores.robustness import RobustnessSection
 from probeline.report.sections.section import FITS, GROUPS, RESULTS, Section
 
 GROUP = "probeline.sections"
@@ -34,6 +35,7 @@ SECTIONS: tuple[Section, ...] = (
     LearningCurves(),
     Pairs(),
     PublishedNumbers(),
+    RobustnessSection(),
     LatencySection(),
     Disagreement(),
     ConfusionMatrices(),
@@ -57,8 +59,8 @@ SECTIONS: tuple[Section, ...] = (
 
 _OTHERS = ""
 _MARKDOWN = (
-    *("results", "metrics", "groups", "calibration", "pairs", "learning", "ranges", "published", "latency", "quality"),
-    *("doctor", _OTHERS, "missing", "figures", "pictures", "making"),
+    *("results", "metrics", "groups", "calibration", "pairs", "learning", "ranges", "published"),
+    *("robustness", "latency", "quality", "doctor", _OTHERS, "missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""
 
