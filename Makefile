@@ -38,7 +38,7 @@ STRATEGY_GROUP = $(call option,STRATEGY,strategy)
 TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
 	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)
 CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
-CORRUPT_GROUP  = $(call option,CORRUPTIONS,corruption)
+CORRUPT_GROUP  = $(call option,CORRUPTIONS,corruption) $(call quoted,OOD,ood)
 PICTURE_GROUP  = $(call option,MAP,map)
 COMPARE_GROUP  = $(call quoted,ADD,add) $(call quoted,REPORT_BY,report-by)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
@@ -71,7 +71,7 @@ help:  ## show the targets and their variables
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
-	@echo '  pictures     MAP=tsne   robustness  CORRUPTIONS="fog snow:3"'
+	@echo '  pictures     MAP=tsne   robustness  CORRUPTIONS="fog snow:3" OOD=DATASET'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv REPORT_BY=FILE.csv:COLUMN'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT=   similar  IMAGES="train:7 a.jpg" COUNT= APPROXIMATE=1'
 	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from probeline.cache.reading import open_entry
 from probeline.commands import compare, robustness
+from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.score import refit_logits
 from probeline.evaluate.shifts.robustness import see_corrupted
+from probeline.evaluate.shifts.unlike import other_session
 from probeline.identity import seal
 from probeline.images import Corruption
 from probeline.results.score import SCORES
 from probeline.results.shifts.corruptions import ROBUSTNESS, Robustness
+from probeline.results.shifts.unlike import UNLIKE
 from probeline.session import Session
-from small_runs import Listening, configuration, make_coloured
+from small_runs import Listening, configuration, make_coloured, make_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread", "undrawn")
 
@@ -133,6 +138,51 @@ def test_a_record_that_contradicts_itself_is_skipped(
     records, skipped = ROBUSTNESS.load(tmp_path)
     assert records == []
     assert message in skipped[0].reason
+
+
+def test_other_images_are_told_apart_by_their_distance_to_train(measured: Path) -> None:
+    spec, console = f"folder:{measured / 'noise'}", Listening()
+    make_photos(measured / "noise", classes=("noise", "more"), n=9)
+    session = session_of(measured, console, corruptions=("none",), ood=(spec,))
+    (result,) = robustness.run(session)
+    (record,) = UNLIKE.load(session.reports)[0]
+    assert result["auroc"] == record.auroc
+    assert (record.n_test, record.n_other, record.n_train, record.k, record.shared) == (12, 18, 38, 5, 0)
+    # By hand: one minus the cosine to the fifth nearest train image.
+    tap = session.backbone(session.settings.nets.backbones[0])[0]
+    every = session.features(tap, "all").features
+    train, test = (every[rows] for rows in (session.splits.train.rows, session.splits.test.rows))
+    other = other_session(session, spec)
+    strange = other.features(tap, "all").features
+
+    def distances(X: np.ndarray) -> np.ndarray:
+        unit, own = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (train, X))
+        return np.sort(1 - own @ unit.T, axis=1)[:, 4]
+
+    scores = np.concatenate([distances(test), distances(strange)])
+    assert record.auroc == pytest.approx(roc_auc_score(np.arange(30) >= 12, scores))
+    robustness.run(session_of(measured, console, corruptions=("none",), ood=(spec,)))
+    assert any("up to date, skipped" in line for line in console.said)
+    compare.run(session_of(measured))
+    markdown = (session.reports / "report.md").read_text(encoding="utf-8")
+    assert "| folder--noise |" in markdown.partition("## Images from elsewhere")[2]
+
+
+def test_images_of_the_data_set_itself_are_counted_as_shared(measured: Path) -> None:
+    copies = measured / "copies"
+    shutil.copytree(measured / "photos" / "red", copies / "a")
+    make_photos(copies, classes=("b",), n=5)
+    session = session_of(measured, corruptions=("none",), ood=(f"folder:{copies}",))
+    robustness.run(session)
+    (record,) = (one for one in UNLIKE.load(session.reports)[0] if one.other == "folder--copies")
+    assert (record.shared, record.n_other) == (20, 25)
+
+
+def test_the_data_set_itself_and_nothing_at_all_are_refused(measured: Path) -> None:
+    with pytest.raises(BadOption, match="nothing to measure"):
+        robustness.run(session_of(measured, corruptions=("none",)))
+    with pytest.raises(BadOption, match="names the data set itself"):
+        robustness.run(session_of(measured, corruptions=("none",), ood=(f"folder:{measured / 'photos'}",)))
 
 
 def test_an_entry_of_an_unknown_corruption_is_refused(measured: Path) -> None:

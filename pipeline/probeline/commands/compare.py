@@ -22,6 +22,7 @@ from probeline.report.records.loading import (
     load_qualities,
     load_range_tests,
     load_robustness,
+    load_unlike,
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
 from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
@@ -62,6 +63,7 @@ def run(session: Session) -> dict[str, object]:
         qualities=qualities,
         alignment=alignment,
         robustness=load_robustness(session, scores),
+        unlike=load_unlike(session),
         groupings=load_groupings(session),
         commands=commands(settings, table, session.steps),
         folder=session.reports,

@@ -69,9 +69,14 @@ class RobustnessOptions:
 
     corruptions: tuple[str, ...] = option(
         ("all",),
-        "NAME or NAME:SEVERITY: fog, jpeg_compression:3 ...; all without a severity is 14 names at 5 each",
+        "NAME or NAME:SEVERITY: fog, jpeg_compression:3 ...; all is 14 names at 5 severities; none",
         metavar="NAME[:SEVERITY]",
         flag="--corruption",
+    )
+    ood: tuple[str, ...] = option(
+        (),
+        "data sets of other images, to be told from the test images by their distance to the train images",
+        metavar="DATASET",
     )
 
 

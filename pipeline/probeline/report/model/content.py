@@ -28,6 +28,7 @@ from probeline.results.quality.features import FeatureQuality
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 from probeline.results.shifts.corruptions import Robustness
+from probeline.results.shifts.unlike import Unlike
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ReportContent:
     qualities: Sequence[FeatureQuality] = ()
     alignment: FeatureAlignment | None = None
     robustness: Sequence[Robustness] = ()
+    unlike: Sequence[Unlike] = ()
     groupings: Sequence[Grouping] = ()
     """The columns by whose values the test images are grouped."""
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -139,7 +141,7 @@ class ReportContent:
         """Return all that the report depends on as JSON values."""
         illustrations = ("pictures", "galleries", "maps")
         records = ("curves", "range_tests", "latencies", "qualities", *illustrations, "groupings", "robustness")
-        names = (*records, "not_run", "suggestions")
+        names = (*records, "unlike", "not_run", "suggestions")
         return {
             "scores": sorted(digest(vars(score)) for score in self.scores),
             **{name: [encode(record) for record in getattr(self, name)] for name in names},

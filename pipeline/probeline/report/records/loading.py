@@ -31,6 +31,7 @@ from probeline.results.quality.features import QUALITIES, FeatureQuality
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import Score
 from probeline.results.shifts.corruptions import ROBUSTNESS, Robustness
+from probeline.results.shifts.unlike import UNLIKE, Unlike
 from probeline.results.store import RecordKind
 from probeline.session import Session
 
@@ -121,6 +122,17 @@ def load_robustness(session: Session, scores: Sequence[Score]) -> list[Robustnes
     is_current = (lambda record: record.score in keys, "records of robustness of other scores")
     newest = {record.score: record for record in _load(session, ROBUSTNESS, is_current)}
     return sorted(newest.values(), key=lambda record: keys[record.score])
+
+
+def load_unlike(session: Session) -> list[Unlike]:
+    """Return how images of other data sets were told from these test images; of equal ones the one written last."""
+    here = (session.dataset.title, session.splits_sha256)
+    is_current = (lambda record: (record.dataset, record.splits) == here, "records of images unlike other splits")
+    newest = {
+        (one.backbone, one.weights, one.image_size, one.precision, one.tap, one.other): one
+        for one in _load(session, UNLIKE, is_current)
+    }
+    return [newest[identity] for identity in sorted(newest)]
 
 
 def load_findings(session: Session, scores: Sequence[Score]) -> Findings | None:

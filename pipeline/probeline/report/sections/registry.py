@@ -22,6 +22,7 @@ from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.report.sections.scores.ranges import RangeTests
 from probeline.report.sections.scores.results import Results
 from probeline.report.sections.scores.robustness import RobustnessSection
+from probeline.report.sections.scores.unlike import UnlikeSection
 from probeline.report.sections.section import FITS, GROUPS, RESULTS, Section
 
 GROUP = "probeline.sections"
@@ -36,6 +37,7 @@ SECTIONS: tuple[Section, ...] = (
     Pairs(),
     PublishedNumbers(),
     RobustnessSection(),
+    UnlikeSection(),
     LatencySection(),
     Disagreement(),
     ConfusionMatrices(),
@@ -60,7 +62,7 @@ SECTIONS: tuple[Section, ...] = (
 _OTHERS = ""
 _MARKDOWN = (
     *("results", "metrics", "groups", "calibration", "pairs", "learning", "ranges", "published"),
-    *("robustness", "latency", "quality", "doctor", _OTHERS, "missing", "figures", "pictures", "making"),
+    *("robustness", "unlike", "latency", "quality", "doctor", _OTHERS, "missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""
 
