@@ -124,7 +124,7 @@ curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, seve
 robustness: extract  ## score the exact probe on corrupted copies of the test images (CORRUPTIONS="fog snow:3")
 	$(PROBELINE) robustness $(FEATURES) $(METRIC_GROUP) $(CORRUPT_GROUP)
 
-pictures: $(VENV)/demo  ## draw first filters, an input, most common errors and an embedding map of each backbone (MAP=tsne)
+pictures: $(VENV)/demo  ## draw stages, first filters, an input, most common errors and an embedding map of each backbone (MAP=tsne)
 	$(PROBELINE) pictures $(NET) $(COMPUTE) $(PICTURE_GROUP)
 
 latency: $(VENV)/demo  ## time the forward pass of each backbone on DEVICE, the nets in turn

@@ -317,7 +317,7 @@ def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
     for score in scores_of(session):
         SCORES.save(session.reports, judged(score, predictions=score.labels))
     kinds = [one["kind"] for one in pictures.run(session)]
-    assert kinds == ["filters", "input", "map"]
+    assert kinds == ["anatomy", "filters", "input", "histogram", "map"]
     assert not ((session.reports / "pictures") / GALLERY).exists()
     line = f"pictures: folder--photos x {NET}: no gallery, as every row predicts all test images correctly"
     assert line in console.said
@@ -376,7 +376,7 @@ def test_tsne_comes_beside_and_stays(world: Path) -> None:
     assert len(found.planes[1].xy) == 12
     assert found.planes[1].facts["perplexity"] == pytest.approx(11 / 3, abs=1e-3)
     assert "perplexity 3.667, seed 0" in found.caption
-    assert sum("up to date" in line for line in console.said) == 4
+    assert sum("up to date" in line for line in console.said) == 6
     before = ((session.reports / "pictures") / MAP).read_bytes()
     for changes in ({}, {"map": "tsne"}):
         session, console = inputs_of(world, **changes)
@@ -427,7 +427,7 @@ def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> N
     command = [*words.split(), *folders, "--batch-size", "6", "--workers", "2"]
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is up to date, skipped") == 5
+    assert done.stdout.count("is up to date, skipped") == 7
     assert "the report is up to date" in done.stdout
     assert state() == before
 
@@ -439,9 +439,9 @@ def test_what_is_made_again_is_the_same_to_the_byte(world: Path) -> None:
         ((session.reports / "pictures") / name).unlink()
     told = pictures.run(session)
     assert {name: ((session.reports / "pictures") / name).read_bytes() for name in before} == before
-    assert [one["kind"] for one in told] == ["filters", "input", "mistakes", "gallery", "map"]
-    assert told[3]["file"] == str((session.reports / "pictures") / GALLERY)
-    assert told[4]["caption"] == map_of(session).caption
+    assert [one["kind"] for one in told] == ["anatomy", "filters", "input", "histogram", "mistakes", "gallery", "map"]
+    assert told[5]["file"] == str((session.reports / "pictures") / GALLERY)
+    assert told[6]["caption"] == map_of(session).caption
 
 
 def shown(session: Session) -> dict[str, Any]:
@@ -512,7 +512,7 @@ def test_without_an_exact_probe_there_is_neither(world: Path) -> None:
     session, console = inputs_of(world)
     for path in (session.reports / "scores").glob("*/probe-seedless-*.json"):
         path.unlink()
-    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input", "mistakes"]
+    assert [one["kind"] for one in pictures.run(session)] == ["anatomy", "filters", "input", "histogram", "mistakes"]
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
         f"pictures: {NET}: no gallery and no map, as it has no exact probe yet; run: probeline probe --dataset"
@@ -536,7 +536,7 @@ def test_missing_features_are_extracted_first(world: Path) -> None:
         ((session.reports / "pictures") / name).unlink()
     session, console = inputs_of(world)
     kinds = [one["kind"] for one in pictures.run(session)]
-    assert kinds == ["filters", "input", "mistakes", "gallery", "map"]
+    assert kinds == ["anatomy", "filters", "input", "histogram", "mistakes", "gallery", "map"]
     assert console.said.count(line) == 1
     assert {name: ((session.reports / "pictures") / name).read_bytes() for name in before} == before
 

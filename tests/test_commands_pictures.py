@@ -43,7 +43,8 @@ from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
 NET = "squeezenet1_1"
-FILES = [f"{kind}-{NET}.{suffix}" for kind in ("filters", "input", "mistakes") for suffix in ("json", "png")]
+KINDS = ("anatomy", "filters", "histogram", "input", "mistakes")
+FILES = [f"{kind}-{NET}.{suffix}" for kind in KINDS for suffix in ("json", "png")]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,11 +100,11 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 # What is written
 
 
-def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) -> None:
+def test_pictures_are_written_each_with_a_sealed_record(finished: Path) -> None:
     session, _ = inputs_of(finished)
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES
     found, ignored = PICTURES.load(session.reports)
-    assert [one.kind for one in found] == ["filters", "input", "mistakes"]
+    assert [one.kind for one in found] == ["anatomy", "filters", "input", "histogram", "mistakes"]
     assert ignored == []
     for one in found:
         png = ((session.reports / "pictures") / one.png).read_bytes()
@@ -112,7 +113,7 @@ def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) ->
         record = unseal(((session.reports / "pictures") / one.png).with_suffix(".json").read_bytes())
         assert record is not None
         assert record["picture"]["caption"] == one.caption
-    filters, given, mistakes = found
+    _, filters, given, _, mistakes = found
     assert (filters.backbone, filters.weights) == (NET, "none")
     assert "all 64 kernels of features.0, 3 x 3 pixels" in filters.caption
     assert filters.title == f"First-layer filters of {NET}: 64 of 64"
@@ -158,13 +159,13 @@ def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"cannot write: {world}/file" in done.stderr
-    assert done.stdout.count("is up to date, skipped") == 3
+    assert done.stdout.count("is up to date, skipped") == 5
     assert "the report is up to date" in done.stdout
     assert state(world) == before
 
 
 @pytest.mark.parametrize("suffix", ["png", "json"])
-@pytest.mark.parametrize("kind", ["filters", "input", "mistakes"])
+@pytest.mark.parametrize("kind", ["anatomy", "filters", "input", "histogram", "mistakes"])
 def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> None:
     session, console = inputs_of(world)
     path = (session.reports / "pictures") / f"{kind}-{NET}.{suffix}"
@@ -178,7 +179,7 @@ def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> N
     assert path.read_bytes() == data
     (told,) = [line for line in console.said if "recomputed" in line]
     assert f"recomputed, as {path.name} is damaged" in told
-    assert sum("up to date" in line for line in console.said) == 2
+    assert sum("up to date" in line for line in console.said) == 4
 
 
 def test_a_picture_without_its_png_is_made_again(world: Path) -> None:
@@ -237,7 +238,7 @@ def test_a_net_without_filters_is_named_and_not_built_again(finished: Path, tmp_
     console = Listening()
     changes = {"backbones": (net,), "image_size": 64, "batch_size": None, "workers": None, "console": console}
     session = Session(configuration(tmp_path / "cache", **options(finished), **changes))
-    assert [one["kind"] for one in pictures.run(session)] == ["input"]
+    assert [one["kind"] for one in pictures.run(session)] == ["anatomy", "input", "histogram"]
     line = f"pictures: {net}: no filters to show, as its first layer is no convolution of red, green and blue"
     assert line in console.said
     done = subprocess.run([sys.executable, "-c", AGAIN, *command], capture_output=True, text=True, check=False)
@@ -426,12 +427,12 @@ def test_of_many_mistakes_the_first_are_shown(tmp_path: Path) -> None:
 
 def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> None:
     session, console = inputs_of(finished, reports=tmp_path / "reports")
-    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
+    assert [one["kind"] for one in pictures.run(session)] == ["anatomy", "filters", "input", "histogram"]
     (line,) = [line for line in console.said if "no score" in line]
     assert line.startswith(
         f"pictures: {NET}: no errors to show, as it has no score yet; run: probeline probe --dataset"
     )
-    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
+    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:8]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -439,9 +440,9 @@ def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
         SCORES.save(session.reports, judged(score, predictions=score.labels))
-    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
+    assert [one["kind"] for one in pictures.run(session)] == ["anatomy", "filters", "input", "histogram"]
     assert any("predicts all test images correctly" in line for line in console.said)
-    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
+    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:8]
     report = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "mistakes-" not in report
 
@@ -472,11 +473,12 @@ def test_compare_shows_what_was_drawn(world: Path) -> None:
     assert len(session.splits.test)
     (world / "photos").unlink()  # only what pictures wrote is read: no image
     text, record = shown(session)
-    assert "## Pictures\n\n![A grid of 64 small colour patterns" in text
+    assert "## Pictures\n\n![A table of " in text
+    assert "![A grid of 64 small colour patterns" in text
     for one in record["pictures"]:
         assert f"]({one['file']})\n" in text
         assert (session.reports / one["file"]).is_file()
-    assert [one["kind"] for one in record["pictures"]] == ["filters", "input", "mistakes"]
+    assert [one["kind"] for one in record["pictures"]] == ["anatomy", "filters", "input", "histogram", "mistakes"]
     assert "all 64 kernels of features.0, 3 x 3 pixels" in text
     assert "Misclassified test images in data set order: all " in text
 
@@ -500,14 +502,20 @@ def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) ->
             flipped = tuple(1 - said for said in score.predictions)
             SCORES.save(session.reports, judged(score, predictions=flipped))
     text, record = shown(session)
-    assert [one["kind"] for one in record["pictures"]] == ["filters", "input"]
+    assert [one["kind"] for one in record["pictures"]] == ["anatomy", "filters", "input", "histogram"]
     (missing,) = [one for one in record["missing"] if "mistakes" in one["what"]]
     assert missing["what"] == f"mistakes-{NET}.png, as its score has changed"
     assert missing["command"].startswith("probeline pictures --dataset")
     assert f"mistakes-{NET}.png, as its score has changed" in text
     assert any(f"mistakes-{NET}.png, as its score has changed" in line for line in console.said)
     pictures.run(session)
-    assert [one["kind"] for one in shown(session)[1]["pictures"]] == ["filters", "input", "mistakes"]
+    assert [one["kind"] for one in shown(session)[1]["pictures"]] == [
+        "anatomy",
+        "filters",
+        "input",
+        "histogram",
+        "mistakes",
+    ]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -520,7 +528,7 @@ def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path
     kept = {one["kind"] for one in record["pictures"]}
     assert kept == {"mistakes"}, "a score of its key vouches for it; of other weights it has another"
     assert [one["what"] for one in record["missing"] if ".png" in one["what"]] == [
-        f"{kind}-{NET}.png, as no score has its weights, none" for kind in ("filters", "input")
+        f"{kind}-{NET}.png, as no score has its weights, none" for kind in ("anatomy", "filters", "histogram", "input")
     ]
 
 
@@ -536,6 +544,7 @@ def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
     _, record = shown(inputs_of(world)[0])
     reasons = {one["what"] for one in record["missing"] if ".png" in one["what"]}
     assert reasons == {
+        f"histogram-{NET}.png, as its image is not in the data set",
         f"input-{NET}.png, as its image is not in the data set",
         f"mistakes-{NET}.png, as its score is gone",  # of other splits
     }
@@ -547,6 +556,6 @@ def test_a_damaged_picture_is_not_shown(world: Path) -> None:
     path = (session.reports / "pictures") / f"filters-{NET}.png"
     path.write_bytes(path.read_bytes()[:-1])
     _, record = shown(session)
-    assert [one["kind"] for one in record["pictures"]] == ["input", "mistakes"]
+    assert [one["kind"] for one in record["pictures"]] == ["anatomy", "input", "histogram", "mistakes"]
     (missing,) = [one for one in record["missing"] if ".png" in one["what"]]
     assert missing["what"] == f"filters-{NET}.png, which is damaged: its bytes are not those its record tells"

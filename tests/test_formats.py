@@ -209,13 +209,18 @@ def test_records_load_and_are_written_as_before(name: str, old: Path, tmp_path: 
         assert kind.save(tmp_path / "again", record, png).read_bytes() == file.read_bytes()
 
 
+LATER_PICTURES = ("anatomy-", "histogram-")
+"""Pictures that 0.1.0 did not draw: they are added to those that it did."""
+
+
 @pytest.mark.parametrize("line", [*SCORED, *EXAMINED])
 def test_what_is_done_stays_as_it_is(line: str, old: Path, run: Run) -> None:
     before = snapshot(old / "reports")
     told = run(line)
     assert told
-    assert {str(old / one["file"]) for one in told} <= set(before)
-    assert snapshot(old / "reports") == before
+    after = snapshot(old / "reports")
+    assert {str(old / one["file"]) for one in told} <= set(after)
+    assert {path: state for path, state in after.items() if not Path(path).name.startswith(LATER_PICTURES)} == before
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -143,6 +143,19 @@ def test_a_worse_mean_without_a_worse_first_seed_is_not_significant() -> None:
     assert next(group for group in found.groups if group.value == "b").worse
 
 
+def test_a_better_first_seed_is_not_worse_whatever_the_mean() -> None:
+    plain = [make_score("probe-sgd", seed=seed, n_test=400) for seed in range(3)]
+    values = np.array(["a"] * 200 + ["b"] * 200)
+    lucky = with_wrong(plain[0], values == "a")
+    (found,) = by_groups([lucky, *(with_wrong(score, values == "b") for score in plain[1:])], [grouping(values, lucky)])
+    b = next(group for group in found.groups if group.value == "b")
+    assert b.p is not None
+    assert b.difference is not None
+    assert b.p < 1e-6
+    assert b.difference < 0
+    assert not b.worse
+
+
 def test_another_number_of_values_than_test_images_is_refused() -> None:
     score = make_score()
     with pytest.raises(ValueError, match="3 values of site for 500 test images"):

@@ -16,7 +16,6 @@ from probeline.data.pixels.tiles import shrink
 from probeline.evaluate.requests import reuse
 from probeline.format import decimals, listing, percent
 from probeline.identity import PICTURE_VERSION, digest
-from probeline.images import PixelArray
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
 from probeline.results.illustrations.picture import (
@@ -30,7 +29,7 @@ from probeline.results.illustrations.picture import (
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, Part
+from probeline.types import Backbone, Part
 
 if TYPE_CHECKING:
     from probeline.backbones.resolve import Loaded
@@ -64,17 +63,18 @@ class Drawing:
     """What a picture will show, and its record without the hash of its file.
 
     The content of ``filters`` are kernels float32 [K, 3, h, w]; of ``input`` images with heading and details, each
-    uint8 [H, W, 3]; of ``mistakes`` errors.
+    uint8 [H, W, 3]; of ``mistakes`` errors; of ``anatomy`` and ``histogram`` records of
+    :mod:`probeline.analysis.net_pictures`.
     """
 
     record: Picture
-    content: FloatArray | tuple[tuple[str, str, PixelArray], ...] | Errors
+    content: Any
 
 
 def picture_filters(session: Session, backbone: Backbone, loaded: Loaded | None) -> Picture | Drawing | None:
     """Return the picture of a net's first filters; None if its first layer is no convolution of colours."""
     of = {"weights": backbone.weights, "weights_sha256": backbone.weights_sha256}
-    if picture := _find(session, "filters", backbone.name, of):
+    if picture := find_picture(session, "filters", backbone.name, of):
         return picture
     none = f"no first filters:{digest([PICTURE_VERSION, backbone.name, of])}"
     if not session.is_remembered(none):
@@ -102,7 +102,7 @@ def picture_input(session: Session, backbone: Backbone, part: str, row: int) -> 
         The image cannot be read.
     """
     of = input_of(backbone, session.dataset.parts[part], row)
-    if picture := _find(session, "input", backbone.name, of):
+    if picture := find_picture(session, "input", backbone.name, of):
         return picture
     import torch
 
@@ -141,15 +141,15 @@ def picture_errors(session: Session, name: str, row: Sequence[Score] | None) -> 
         PICTURES.remove(session.reports, "mistakes", name)
         say(f"pictures: {name}: no errors to show, as {row[0].method} predicts all test images correctly")
         return None
-    if picture := _find(session, "mistakes", name, of):
+    if picture := find_picture(session, "mistakes", name, of):
         return picture
     images = tuple(list_errors(row[0], session.splits)[: len(of["images"])])
     errors = Errors(session.splits.test.part, images, row[0].class_names)
     return Drawing(Picture("mistakes", name, row[0].weights, of, *errors_text(row, of), sha256=""), errors)
 
 
-def _find(session: Session, kind: PictureKind, name: str, of: Mapping[str, Any]) -> Picture | None:
-    """Return the picture of exactly this and say that it is skipped; None if it is missing.
+def find_picture(session: Session, kind: PictureKind, name: str, of: Mapping[str, Any]) -> Picture | None:
+    """Return the picture that is of exactly this and say that it is skipped; None if it is missing.
 
     Raises
     ------

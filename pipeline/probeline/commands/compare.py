@@ -91,7 +91,9 @@ def run(session: Session) -> dict[str, object]:
 def _caches(session: Session) -> list[str]:
     # From the disk: scores are compared even if the settings name unknown or missing nets.
     folder = session.settings.folders.cache / session.dataset.name
-    return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
+    entries = (entry.parent for entry in folder.glob("*/*/entry.json"))
+    # Those of corrupted images are many, and no row is fitted on them.
+    return sorted(str(entry) for entry in entries if "@" not in entry.name or "@view" in entry.name)
 
 
 def _published(session: Session, table: Sequence[Block], curves: Sequence[Curve]) -> PublishedComparison | None:

@@ -1,4 +1,4 @@
-"""Pictures: first filters and input of a net, its most common errors, a gallery and an embedding map."""
+"""Pictures: stages, first filters and input of a net, its most common errors, a gallery and an embedding map."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from probeline.analysis import net_pictures
 from probeline.analysis import pictures as analysis
 from probeline.analysis.embedding_map import check_map
 from probeline.analysis.gallery import make_gallery_and_map
@@ -49,8 +50,10 @@ def run(session: Session) -> list[dict[str, Any]]:
         backbone, loaded = session.backbone(text)
         own = [score for score in scores if score.backbone == backbone.name]
         pictures = [
+            _draw(session, net_pictures.picture_anatomy(session, backbone, loaded)),
             _draw(session, analysis.picture_filters(session, backbone, loaded)),
             _draw(session, analysis.picture_input(session, backbone, part, row)),
+            _draw(session, net_pictures.picture_histogram(session, backbone, part, row)),
             _draw(session, analysis.picture_errors(session, backbone.name, best_by_validation(own))),
         ]
         others = make_gallery_and_map(session, backbone.name, own, row_titles)
@@ -61,6 +64,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Picture | None:
     if not isinstance(picture, analysis.Drawing):
         return picture
+    from probeline.report.figures import net as net_figures
     from probeline.report.figures import pictures as figures
 
     title = picture.record.title
@@ -69,6 +73,11 @@ def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Pictu
             images = session.dataset.images[part]
             tiles = [tile(open_image(images, error.row), figures.TILE) for error in errors]
             make = partial(figures.misclassified, title, part, errors, tiles, class_names)
+        case net_pictures.Anatomy(stages, head):
+            lines = [net_figures.StageLine(**vars(stage)) for stage in stages]
+            make = partial(net_figures.anatomy, title, lines, head)
+        case net_pictures.Histogram(counts, values):
+            make = partial(net_figures.input_values, title, counts, values)
         case tuple(panels):
             make = partial(figures.net_input, title, [figures.Panel(*panel) for panel in panels])
         case kernels:

@@ -92,7 +92,7 @@ _VERBS = (
     ),
     Verb(
         "pictures",
-        "draw first filters, an input, most common errors and an embedding map of each backbone",
+        "draw stages, first filters, an input, most common errors and an embedding map of each backbone",
         _names(*_NET, "compute", "pictures", *_STEP),
         words=_ROWS,
         needs_images=True,

@@ -17,7 +17,7 @@ from probeline.results.score import Score
 from probeline.results.store import RecordKind
 from probeline.types import DataSet, Splits
 
-PictureKind = Literal["filters", "input", "mistakes"]
+PictureKind = Literal["anatomy", "filters", "input", "histogram", "mistakes"]
 PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
 """In the order of a report."""
 
@@ -138,6 +138,6 @@ def outdated_picture(picture: Picture, scores: Sequence[Score], dataset: DataSet
     if weights and picture.weights not in weights:
         return f"no score has its weights, {picture.weights}"
     images = {content for part in dataset.parts.values() for content in part.content}
-    if picture.kind == "input" and picture.of.get("content") not in images:
+    if picture.kind in ("input", "histogram") and picture.of.get("content") not in images:
         return "its image is not in the data set"
     return None
