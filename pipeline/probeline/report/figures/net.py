@@ -82,5 +82,5 @@ def input_values(title: str, counts: IntArray, values: DoubleArray) -> Sheet:
     before.set(title="before", xlabel="grey level", ylabel="% of the pixels")
     after.set(title="after normalisation", xlabel="input value")
     after.axvline(0, color=MUTED, linewidth=0.8)
-    after.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.0)
+    before.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.0)
     return figure
