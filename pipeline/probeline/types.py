@@ -248,6 +248,11 @@ class Backbone:
         )
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        """D, or T and D of tokens."""
+        return (self.tokens, self.dim // self.tokens) if self.tokens else (self.dim,)
+
+    @property
     def slug(self) -> str:
         """The name as in paths."""
         return path_name(self.name)

@@ -37,11 +37,8 @@ if TYPE_CHECKING:
 class Features:
     """The embeddings of a data set by one frozen backbone, an array float32 [N, D] with what is known of its rows.
 
-    At a tap ``MODULE:tokens`` they are tokens [N, T, D], which are not read into one array: ``probe-attentive`` reads
-    them, and :func:`probeline.open_features` some rows at a time.
-
     :func:`probeline.extract` returns one; ``numpy.asarray(features)`` and indexing give arrays. The rows are those of
-    all parts of the data set, one part after the other.
+    all parts, one after the other. Tokens [N, T, D] become no array: ``probe-attentive`` reads them.
     """
 
     def __init__(self, session: Session, *taps: Backbone, folder: ScratchFolder | None = None) -> None:
@@ -63,8 +60,7 @@ class Features:
         TypeError
             An option does not concern fitting.
         """
-        session = self.session
-        changes = option_values(options)
+        session, changes = self.session, option_values(options)
         for name in changes:
             if GROUP_OF[name] not in ("fitting", "heads", "training", "curve", "compute"):
                 raise TypeError(f"{name} is no option of fitting; probeline.extract takes it")
@@ -101,9 +97,7 @@ class Features:
     def shape(self) -> tuple[int, ...]:
         """N and D, or of tokens N, T and D."""
         rows, taps = sum(len(self.session.dataset.parts[part]) for part in self._parts), self._cached.taps
-        if taps[0].tokens:
-            return rows, taps[0].tokens, taps[0].dim // taps[0].tokens
-        return rows, sum(tap.dim for tap in taps)
+        return rows, *(taps[0].row_shape if len(taps) == 1 else (sum(tap.dim for tap in taps),))
 
     @property
     def ndim(self) -> int:
@@ -225,10 +219,8 @@ class Features:
         from probeline.export.feature_files import write_features
         from probeline.export.feature_table import tabulate_features
 
-        return write_features(
-            tabulate_features(self.session, [vectors_of(self._cached)]),
-            path_of(path).expanduser(),
-        )
+        table = tabulate_features(self.session, [vectors_of(self._cached)])
+        return write_features(table, path_of(path).expanduser())
 
     def _roles(self) -> AnyArray:
         """Return train, val or test for each row, empty for a row that is in no split."""

@@ -55,15 +55,17 @@ MLP: Mapping[str, Axis] = {
 """One hidden layer, with AdamW and the dropout that it needs."""
 
 ATTENTIVE: Mapping[str, Axis] = {
-    "lr": Axis((3e-4, 1e-3, 3e-3), (1e-12, 100.0)),
+    "lr": Axis((1e-3, 3e-3, 1e-2), (1e-12, 100.0)),
     "weight_decay": Axis((1e-2,), (0.0, 100.0)),
     "queries": Axis((8,), (1, 4096)),
     "heads": Axis((1,), (1, 4096)),
     "dim": Axis((0,), (0, 65536)),
     "keys": Axis(("tokens",), ("projected", "tokens")),
     **_TRAINING,
+    "batch_size": Axis((64,), (1, _MOST), several=False),
 }
-"""Queries that pool tokens, with AdamW; a `dim` of 0 pools to as many channels as the tokens have."""
+"""Queries that pool tokens, with AdamW; a `dim` of 0 pools to as many channels as the tokens have. Batches are smaller
+than those of linear heads, since a small data set gives too few steps otherwise."""
 
 KEPT = ("none", "views")
 """Augmentations that repeat the same images, so that the outputs of frozen stages can be cached."""
