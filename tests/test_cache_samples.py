@@ -220,7 +220,7 @@ def test_an_upgrade_gives_the_files_that_an_extraction_gives(entry: Entry) -> No
 
 def test_an_upgrade_passes_over_what_is_corrupt_or_newer(entry: Entry) -> None:
     cache, path = entry.folder.parents[2], entry.folder / "entry.json"
-    path.write_bytes(seal({**entry.record([]), "format": 3}))
+    path.write_bytes(seal({**entry.record([]), "format": 4}))
     found, console = run_upgrade(cache)
     assert found["upgraded"] == []
     assert console.said == ["0 entries upgraded to format 2"]

@@ -135,7 +135,7 @@ def test_names_and_conditions_limit_what_is_shown(run: Run) -> None:
     assert done.code == 0
     assert "folder--coloured" not in done.out
     assert "2 data sets of 3 needed" in done.out
-    assert "board: left out digits-limit60: 18 scores of another method than knn" in done.out
+    assert "board: left out digits-limit60: 24 scores of another method than knn" in done.out
     done = run("board", "--precision", "bf16", "--out", "none")
     assert done.code == 0
     assert "Nothing comparable has been scored yet." in done.out
@@ -211,7 +211,7 @@ def test_the_command_of_a_missing_row_makes_it(place: Path, tmp_path: Path, run:
     done = run("board", "-q", "--out", "gap", "--json")
     assert done.code == 0
     (missing,) = json.loads((place / "gap" / "board.json").read_text(encoding="utf-8"))["missing"]
-    assert missing["what"] == "shufflenet_v2_x0_5, untrained on digits-limit60: k-NN"
+    assert missing["what"] == "shufflenet_v2_x0_5, untrained on digits-limit60: k-NN and k-NN (weighted)"
     words = shlex.split(missing["command"])[1:]
     assert words[:5] == ["baselines", "--dataset", "digits", "--data", str(place / "data")]
     assert run(*words, "--workers", "1").code == 0

@@ -104,7 +104,8 @@ def test_heads_are_scikit_learns_with_these_class_weights(
 
 def test_weights_change_predictions_and_keys(scored: dict[tuple[str, str], Score]) -> None:
     methods = ("probe", "probe-refit", "probe-sgd", "logistic", "ridge")
-    assert set(scored) == {(method, name) for method in methods for name in WEIGHTS} | {("knn", ""), ("centroid", "")}
+    unweighted = {(method, "") for method in ("knn", "knn-weighted", "centroid", "centroid-shrunken")}
+    assert set(scored) == {(method, name) for method in methods for name in WEIGHTS} | unweighted
     for method in methods:
         rows = [scored[method, name] for name in WEIGHTS]
         assert len({row.key for row in rows}) == 3
@@ -115,7 +116,7 @@ def test_weights_change_predictions_and_keys(scored: dict[tuple[str, str], Score
 
 def test_the_same_weights_in_other_words_are_the_same_row(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, "baselines", "--class-weights", "fine=.5", "rare=4e0") == 0
-    assert capsys.readouterr().out.count("already scored, skipped") == 4
+    assert capsys.readouterr().out.count("already scored, skipped") == 6
     assert run(place, "baselines", "--class-weights", "fine=3", "rare=3", "so-so=3") == 0
     assert capsys.readouterr().out.count("already scored, skipped") == 4, "those without weights"
 
@@ -123,7 +124,8 @@ def test_the_same_weights_in_other_words_are_the_same_row(place: Path, capsys: p
 def test_what_has_no_use_for_them_is_said_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, "baselines", "--class-weights", "balanced") == 0
     shown = capsys.readouterr()
-    line = "baselines: class weights do not concern k-NN and nearest centroid: fitted as without them"
+    without = "k-NN, k-NN (weighted), nearest centroid and shrunken centroid"
+    line = f"baselines: class weights do not concern {without}: fitted as without them"
     assert (shown.out + shown.err).count(line) == 1
     assert run(place, "baselines") == 0
     shown = capsys.readouterr()

@@ -67,7 +67,7 @@ def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
     assert test[0] == test[1], "labels alone do not tell the images apart"
     assert first.splits.test.rows.tolist() != other.splits.test.rows.tolist()
     assert rows(other) == []
-    assert "compare: left out 4 scores of other images, splits or labels" in console.said
+    assert "compare: left out 6 scores of other images, splits or labels" in console.said
 
 
 @pytest.mark.parametrize("name", ["val", "test"])
@@ -87,7 +87,7 @@ def test_scores_of_other_class_names_are_left_out(cache: Path, scored: Path) -> 
     session, console = inputs_of(cache, scored)
     score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
     SCORES.save(session.reports, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
-    assert len(rows(session)) == 4
+    assert len(rows(session)) == 6
     assert "compare: left out 1 scores of other images, splits or labels" in console.said
 
 
@@ -120,7 +120,7 @@ def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, scor
     session, console = inputs_of(cache, scored)
     score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
     SCORES.save(session.reports, replace(score, key="a" * 64, options={**score.options, "version": 0}))
-    assert len(rows(session)) == 4
+    assert len(rows(session)) == 6
     assert "compare: left out 1 scores of an earlier version of their method" in console.said
 
 

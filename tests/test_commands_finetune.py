@@ -28,7 +28,7 @@ from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
-from probeline.finetuning import training_run
+from probeline.finetuning import fit
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.lr_range_test import request_range_test
 from probeline.finetuning.requests import plan_jobs
@@ -77,14 +77,14 @@ def test_class_weights_are_in_the_loss_and_the_key(
     world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses: list[CrossEntropy] = []
-    plain = training_run.prepare_training
+    plain = fit.prepare_training
 
     def keep(*arguments: Any) -> Any:
         prepared = plain(*arguments)
         losses.append(prepared.trainer.setup.loss)
         return prepared
 
-    monkeypatch.setattr(training_run, "prepare_training", keep)
+    monkeypatch.setattr(fit, "prepare_training", keep)
     settings = options(world, tmp_path, strategies=("full", "head"), class_weights=("red=6", "blue=3"))
     scores = run(settings)
     before = first[1]["finetune"]

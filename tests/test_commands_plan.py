@@ -100,7 +100,7 @@ def test_rows_are_scored_under_the_same_settings_or_would_be_fitted(tmp_path: Pa
         "linear probe (exact) of squeezenet1_1",
         "linear probe, refit on train + val of squeezenet1_1",
     }
-    assert len(first) == 8
+    assert len(first) == 10
     again = scored(seeds=2, sgd=("lr=1e-3",), epochs=3)
     assert not again["linear head (minibatch) of squeezenet1_1, seed 0"]
     assert not again["head alone, by the trainer of squeezenet1_1, seed 0"]
