@@ -14,7 +14,7 @@ from probeline.data.pixels.functions import refuse_function
 from probeline.data.pixels.loading import open_image
 from probeline.format import count, listing, plural
 from probeline.images import PixelArray, Preprocess
-from probeline.results.picture import Picture
+from probeline.results.illustrations.picture import Picture
 from probeline.session import Session
 from probeline.types import Backbone, DoubleArray, IntArray
 
