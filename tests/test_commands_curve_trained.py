@@ -160,3 +160,20 @@ def test_what_changes_the_numbers_is_another_curve(
     session = Session(first[0].changed(**changes))
     request = request_training_curve(session, session.backbone(NET)[0], "full", draw_portions(session))
     assert (find_curve(session, request) is None) == other
+
+
+def test_few_parameters_and_lines_of_nets_have_curves(world: Path, tmp_path: Path) -> None:
+    strategies = ("bitfit", "lora", "lp-ft", "wise-ft")
+    changes = {"fractions": (50.0, 100.0), "draws": 1, "curve_strategies": strategies, "lr": 0.003}
+    settings = small(world, tmp_path, **changes, train=("augment=none", "wise_steps=4"))
+    curves = made(settings)
+    assert set(curves) == {"probe", *strategies}
+    for method in strategies:
+        assert places(curves[method].points) == places(curves["probe"].points)
+    # The end of the line is the net of LP-FT, so that val finds none worse.
+    for wise, lp_ft in zip(curves["wise-ft"].points, curves["lp-ft"].points, strict=True):
+        assert wise.val_top1 >= lp_ft.val_top1
+        assert wise.epoch == lp_ft.epoch
+    assert curves["wise-ft"].options["wise_steps"] == 4
+    assert curves["lora"].options["lora_r"] == 8
+    assert not list(settings.folders.cache.rglob("*.safetensors")), "no net is kept of a curve"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from probeline.cli import program
 from probeline.cli.program import main
@@ -86,9 +88,10 @@ def epochs_done(folder: Path, name: str) -> int:
     return len(json.loads(record.read_text())["history"])
 
 
-def score_in(folder: Path, name: str) -> Score:
-    (score,), ignored = SCORES.load(folder / name / "reports" / "arrays--images")
+def score_in(folder: Path, name: str, method: str = "finetune") -> Score:
+    scores, ignored = SCORES.load(folder / name / "reports" / "arrays--images")
     assert not ignored
+    (score,) = [score for score in scores if score.method == method]
     return score
 
 
@@ -145,6 +148,32 @@ def test_torchrun_ends_what_one_process_began(place: Path, launched: subprocess.
     assert math.ceil(found.n_train / 16) == BATCHES
     assert found.top1 > 0.9
     assert (found.environment["device"], alone.environment["device"]) == ("2 x CPU", "CPU")
+
+
+def test_a_line_of_nets_is_measured_by_all_processes(place: Path) -> None:
+    """Two processes go on from their LP-FT, one trains alone."""
+    strategies = ["--strategy", "lp-ft", "wise-ft"]
+    with contextlib.chdir(place):
+        assert main(["extract", *COMMAND[1:5], "--cache", "line/cache", "--reports", "line/reports"]) == 0
+        shutil.copytree("line", "line alone")
+        processes = start(["-m", "probeline", *words("line", *strategies)], folder=place)
+        said = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said
+        assert main(words("line alone", "--strategy", "wise-ft", "--train", "accumulate=2")) == 0
+    found, alone = score_in(place, "line", "wise-ft"), score_in(place, "line alone", "wise-ft")
+    assert_same(found, alone)
+    assert [point["alpha"] for point in found.path] == [point / 10 for point in range(11)]
+    assert [point["top1"] for point in found.path] == [point["top1"] for point in alone.path]
+    assert found.path[-1]["top1"] == score_in(place, "line", "lp-ft").val_top1
+    assert sum("goes on from the finished lp-ft" in text for _, text in said) == 1
+    (kept,) = (place / "line" / "cache").glob("*/*-wise-ft/*/best.safetensors")
+    tensors, own = (
+        load_file(kept),
+        load_file(next((place / "line alone" / "cache").glob("*/*-wise-ft/*/best.safetensors"))),
+    )
+    for name, tensor in own.items():
+        # Running statistics are rounded differently, see test_finetuning_ranks.py, and what they normalise alike.
+        assert (tensors[name] - tensor).abs().max() <= 200 * 2.0**-24 * tensor.abs().max().clamp(min=1), name
 
 
 def test_one_process_speaks(launched: subprocess.CompletedProcess[str]) -> None:
