@@ -42,7 +42,7 @@ _NET = ("data", "nets")
 _FEATURES = (*_NET, "reading", "compute")
 _STEP = ("recipe", "dry_run", *_COMMON)
 _CREW = ("crew", "crew_size", "crew_with")
-_BOARD = ("image_size", "precision", "reading", "metric", "method", "out")
+_BOARD = ("image_size", "precision", "taps", "views", "metric", "method", "out")
 _ROWS = "[PART:]ROW"
 
 _VERBS = (
