@@ -30,12 +30,15 @@ def test_words_of_one_strategy_are_no_options_of_another() -> None:
     own = {
         **{strategy: {"temperature", "alpha"} for strategy in ("distill", "distill-head")},
         **{strategy: {"second_weight"} for strategy in ("multi-task", "multi-task-head")},
+        "lora": {"lora_r", "lora_alpha", "lora_dropout", "lora_targets"},
+        "wise-ft": {"wise_steps"},
     }
+    special = set().union(*own.values())
     settings = Settings.of(train=("temperature=2", "alpha=0.25", "second_weight=3"))
-    for strategy in ("full", "head", "last-1", "lp-ft", "scratch", *own):
+    for strategy in ("full", "head", "last-1", "lp-ft", "scratch", "bitfit", *own):
         found = training_options(settings, strategy)
-        assert set(found) & {"temperature", "alpha", "second_weight"} == own.get(strategy, set())
-        assert set(TRAIN) - set(found) == {"temperature", "alpha", "second_weight"} - own.get(strategy, set())
+        assert set(found) & special == own.get(strategy, set())
+        assert set(TRAIN) - set(found) == special - own.get(strategy, set())
     assert training_options(settings, "distill")["alpha"] == (0.25,)
 
 

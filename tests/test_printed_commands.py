@@ -94,7 +94,7 @@ def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_command_of_a_row_finds_the_row_scored_already(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands_of_rows(small.page)
     before = {score.key for score in SCORES.load(small.folder)[0]}
-    assert len(found) == 2 * (4 + 2 + 2 + 1), "eight heads and a training of each net"
+    assert len(found) == 2 * (6 + 2 + 2 + 1), "ten heads and a training of each net"
     assert {key[:12] for key in before} >= found.keys()
     for command in found.values():
         assert "already scored, skipped" in run(command, capsys)

@@ -74,10 +74,7 @@ def run(session: Session) -> dict[str, object]:
     for line in terminal_table(table, content.not_run, curves).split("\n"):
         console.result(line)
     if published and published.lines:
-        matched = sum(ours is not None for _, ours in published.lines)
-        console.result(
-            f"compare: {matched} of {len(published.lines)} published numbers of {published.recipe} compared with ours"
-        )
+        console.result(f"compare: {published.in_words}")
     for line in group_lines(content):
         console.result(line)
     state = "written to" if report.written else "is up to date in"

@@ -61,6 +61,12 @@ class PublishedComparison:
     changed: tuple[str, ...]
     differences: tuple[str, ...]
 
+    @property
+    def in_words(self) -> str:
+        """How many of the numbers are compared with ours."""
+        matched = sum(ours is not None for _, ours in self.lines)
+        return f"{matched} of {len(self.lines)} published numbers of {self.recipe} compared with ours"
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, shares in [0, 1]."""
         rows = [{**asdict(number), "ours": ours and asdict(ours)} for number, ours in self.lines]
