@@ -133,11 +133,14 @@ def test_what_is_neither_an_image_nor_a_row_is_refused(
         features.similar(image, k)
 
 
-def test_features_from_elsewhere_have_no_net_for_a_new_image() -> None:
+def test_features_from_elsewhere_have_no_net_for_a_new_image(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    quality = probeline.quality(X, list("ab") * 30)
-    assert quality.predictors["rankme"] > 1
-    assert repr(quality).startswith("<Quality features")
+    np.savez(tmp_path / "own.npz", X=X, label=np.array(list("ab") * 30))
+    features = probeline.extract(f"features:{tmp_path / 'own.npz'}", reports=tmp_path / "reports")
+    assert len(features.similar(3, 5)) == 5
+    with pytest.raises(BadOption, match="embeddings from elsewhere, whose net is not known"):
+        features.similar(Image.new("RGB", (8, 8)))
+    assert repr(probeline.quality(features)).startswith("<Quality own")
 
 
 def test_crops_are_those_of_predictors(root: Path, features: probeline.Features) -> None:

@@ -242,7 +242,7 @@ def test_what_is_not_finite_is_refused() -> None:
         api_quality(X, ["a", "b", "c"] * 20)
 
 
-def test_samples_are_seeded_and_their_sizes_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_seeded_and_their_sizes_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measure, "DISTANCES", 50)
     monkeypatch.setattr(measure, "CLUSTERED", 60)
     monkeypatch.setattr(measure, "QUERIES", 10)
@@ -253,6 +253,11 @@ def test_samples_are_seeded_and_their_sizes_are_said(monkeypatch: pytest.MonkeyP
     assert first.retrieval.test > 10
     assert replace(first, seconds=0, environment={}) == replace(second, seconds=0, environment={})
     assert first.dimension.two_nn != other.dimension.two_nn
+    # Where all roles are given, the seed is of the samples alone, and other samples are other numbers.
+    fixed = {"test": range(60), "val": range(60, 90), "reports": tmp_path}
+    seeded = [api_quality(X, y, data_seed=seed, name="fixed", **fixed).record for seed in (0, 1)]
+    assert seeded[0].rows == seeded[1].rows
+    assert seeded[0].dimension.two_nn != seeded[1].dimension.two_nn
     assert "10 of " in "".join(probeline.Quality(None, first).summary())
 
 

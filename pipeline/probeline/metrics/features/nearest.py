@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probeline.metrics.features.rows import BLOCK, check_rows, distinct_rows, unit_rows
+from probeline.metrics.features.rows import BLOCK, check_rows, unit_rows
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 _BYTES = 1 << 28
@@ -84,10 +84,10 @@ def _ranked(blocks: Sequence[FloatArray], query: FloatArray, candidates: IntArra
         start = int(ends[number]) - len(block)
         here = (candidates >= start) & (candidates < ends[number])
         values[here] = block[candidates[here] - start]
-    first, place = distinct_rows(values)
-    wide, target = values[first].astype(np.float64), query.astype(np.float64)
+    wide, target = values.astype(np.float64), query.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1) * np.linalg.norm(target)
+    # Each row's sum is taken alone and in one order, unlike by BLAS: equal rows have equal distances.
     cosines = np.einsum("ij,j->i", wide, target) / np.where(lengths > 0, lengths, 1.0)
-    distances = np.clip(1.0 - cosines, 0.0, 2.0)[place]
+    distances = np.clip(1.0 - cosines, 0.0, 2.0)
     order = np.lexsort((candidates, distances))[:k]
     return Nearest(candidates[order], distances[order])
