@@ -343,9 +343,9 @@ def test_the_reference_passes_other_warnings_on(monkeypatch: pytest.MonkeyPatch)
 
     fit = LogisticRegression.fit
 
-    def grumble(self: LogisticRegression, X: Array, y: Array) -> LogisticRegression:
+    def grumble(self: LogisticRegression, X: Array, y: Array, sample_weight: Array | None = None) -> LogisticRegression:
         warnings.warn("something else", UserWarning, stacklevel=1)
-        return fit(self, X, y)
+        return fit(self, X, y, sample_weight)
 
     monkeypatch.setattr(LogisticRegression, "fit", grumble)
     X, y, _ = TASKS["two classes"]

@@ -40,12 +40,12 @@ METHODS = (
     MethodInfo("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
     MethodInfo("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
     MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
-    MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#693973", seeded=True),
+    MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#DA71FE", seeded=True),
     MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
     MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
     MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00", weighs_classes=False),
     MethodInfo(
-        "knn-weighted", "k-NN, weighted by similarity", "k-NN (weighted)", "baselines", "#CCB05C", weighs_classes=False
+        "knn-weighted", "k-NN, weighted by similarity", "k-NN (weighted)", "baselines", "#CBA75E", weighs_classes=False
     ),
     MethodInfo("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C", weighs_classes=False),
     MethodInfo(
@@ -53,18 +53,18 @@ METHODS = (
         "nearest shrunken centroid",
         "shrunken centroid",
         "baselines",
-        "#695380",
+        "#321A6C",
         weighs_classes=False,
     ),
     MethodInfo("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
     MethodInfo("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
-    MethodInfo("bitfit", "BitFit, biases and head", "BitFit", "finetune", "#CCAD66", seeded=True),
-    MethodInfo("lora", "LoRA, adapters and head", "LoRA", "finetune", "#804046", seeded=True),
+    MethodInfo("bitfit", "BitFit, biases and head", "BitFit", "finetune", "#04B857", seeded=True),
+    MethodInfo("lora", "LoRA, adapters and head", "LoRA", "finetune", "#834B52", seeded=True),
     MethodInfo("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
     MethodInfo("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#E58F7E", seeded=True),
     MethodInfo("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#BF3939", seeded=True),
     MethodInfo("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#5F44E5", seeded=True),
-    MethodInfo("wise-ft", "WiSE-FT, between probe and LP-FT", "WiSE-FT", "finetune", "#604080", seeded=True),
+    MethodInfo("wise-ft", "WiSE-FT, between probe and LP-FT", "WiSE-FT", "finetune", "#6005FF", seeded=True),
     MethodInfo("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
     MethodInfo(
         "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#E50B78", seeded=True
