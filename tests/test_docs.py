@@ -220,6 +220,16 @@ def test_tables_of_results_come_from_the_samples(page: str, count: int) -> None:
             assert row == {name: measured[row["Method"]][name] for name in row}
 
 
+def test_table_of_backbones_comes_from_the_sample() -> None:
+    measured = [row for _, rows in tables(read("reports/sample/board/board.md")) for row in rows]
+    (shown,) = (rows for _, rows in tables(read("README.md")) if "Mean rank" in rows[0])
+    assert len(shown) == 3
+    for row in shown:
+        same = [line for line in measured if line.get("Backbone") == row["Backbone"]]
+        for name, cell in row.items():
+            assert cell in {line.get(name) for line in same}, (name, cell)
+
+
 def test_table_of_faults_comes_from_the_sample() -> None:
     report = read("reports/sample/faults/report.md")
     rows = [row for _, rows in tables(read("docs/benchmarks/faults.md")) for row in rows]

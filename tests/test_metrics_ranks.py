@@ -14,6 +14,7 @@ from scipy import stats
 from probeline.metrics.ranks import (
     cliques,
     friedman,
+    kendall,
     nemenyi,
     ranks,
     signed_rank,
@@ -211,6 +212,18 @@ def test_ranks_test_and_critical_difference_are_autoranks(n: int, k: int) -> Non
     assert other.cd == pytest.approx(nemenyi(n, k), rel=1e-3)
     own = {f"net {i}": rank for i, rank in enumerate(ranks(scores).mean(axis=0))}
     assert dict(other.rankdf["meanrank"]) == pytest.approx(own)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_kendalls_correlation_is_scipys(tied: bool) -> None:
+    for seed in range(30):
+        a, b = made(2, 3 + seed % 8, seed, tied=tied)
+        expected = stats.kendalltau(a, b).statistic
+        found = kendall(a, b)
+        assert (math.nan if found is None else found) == pytest.approx(expected, nan_ok=True)
+    assert kendall(np.ones(4), np.arange(4.0)) is None
+    with pytest.raises(ValueError, match=r"no correlation of \[3\] and \[4\] values"):
+        kendall(np.ones(3), np.ones(4))
 
 
 @pytest.mark.parametrize("scores", [np.ones(3), np.ones((2, 2), np.float32), np.full((2, 2), np.nan), np.ones((0, 2))])

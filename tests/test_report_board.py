@@ -13,10 +13,11 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
 from made_boards import THREE, board_of, board_score, make_reports, save_scores, shown
+from made_quality import make_quality
 from made_records import make_latency
 from made_scores import judged
 from probeline.errors import MissingData, UnknownName
-from probeline.identity import seal
+from probeline.identity import digest, seal
 from probeline.metrics.intervals import holm
 from probeline.report.board.cost import costs, hardware
 from probeline.report.board.entries import BoardData, Net
@@ -24,7 +25,8 @@ from probeline.report.board.standing import complete_block
 from probeline.report.board.verdict import caveats, verdict
 from probeline.results.latency import LATENCIES, TimedPasses
 from probeline.results.owner import ORIGINS, Origin
-from probeline.results.score import SCORES
+from probeline.results.quality.features import QUALITIES
+from probeline.results.score import SCORES, Score
 
 
 def test_the_method_of_a_cell_is_the_best_on_validation_and_not_on_test(tmp_path: Path) -> None:
@@ -360,6 +362,22 @@ def test_records_without_an_origin_are_of_the_data_set_that_they_are_called_afte
     assert missing.command.startswith(f"probeline baselines {words} --backbone two ")
 
 
+def test_the_block_is_neither_many_nets_on_one_data_set_nor_two_on_many() -> None:
+    def cells(**nets_on: int) -> set[tuple[Net, BoardData]]:
+        return {
+            (Net(f"n{i}", "W", 224), BoardData(name, "0" * 64, 2, 1, 1, 1, 0.5, "val", has_page=False))
+            for name, nets in nets_on.items()
+            for i in range(nets)
+        }
+
+    datasets, nets = complete_block(cells(a=10, b=3, c=3))
+    assert ([data.name for data in datasets], len(nets)) == (["a", "b", "c"], 3)
+    datasets, nets = complete_block(cells(a=10, b=10, c=10, d=2, e=2))
+    assert ([data.name for data in datasets], len(nets)) == (["a", "b", "c"], 10)
+    datasets, nets = complete_block(cells(a=4, b=1))
+    assert ([data.name for data in datasets], len(nets)) == (["a"], 4), "the most cells, where nothing can be tested"
+
+
 # Few data sets and nets
 
 
@@ -418,6 +436,66 @@ def test_what_does_not_exist_is_refused(tmp_path: Path) -> None:
         board_of(tmp_path, "alfa")
     with pytest.raises(UnknownName, match="unknown method 'prob'"):
         board_of(tmp_path, method="prob")
+
+
+def test_scores_of_several_labels_or_of_numbers_are_named(tmp_path: Path) -> None:
+    make_reports(tmp_path, {"alpha": THREE["alpha"]})
+    for name in ("alpha", "ages"):
+        (tmp_path / name / "targets").mkdir(parents=True)
+    assert board_of(tmp_path).records.left_out == ("ages: its scores are of several labels or of numbers",)
+
+
+# Predictors
+
+
+def test_predictors_are_correlated_as_scipy_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"net{i}" for i in range(6)]
+    expected: dict[str, list[tuple[float, float]]] = {"log_me": [], "rankme": []}
+    for dataset in ("alpha", "beta"):
+        tops, values = rng.uniform(0.4, 0.95, 6).round(2), {name: rng.normal(size=6) for name in expected}
+        for i, name in enumerate(names):
+            score = board_score(dataset, name, "probe", float(tops[i]))
+            save_scores(tmp_path, [score])
+            save_quality(
+                tmp_path, score, log_me=float(values["log_me"][i]), rankme=float(np.exp(values["rankme"][i])) + 1
+            )
+        for name, own in values.items():
+            expected[name].append((stats.kendalltau(own, tops).statistic, stats.spearmanr(own, tops).statistic))
+    found = {one.name: one for one in board_of(tmp_path).predictors}
+    assert set(found) == {"log_me", "rankme"}, "what is the same for all backbones has no correlation"
+    for name, pairs in expected.items():
+        assert [(one.kendall, one.spearman) for one in found[name].correlations] == [
+            pytest.approx(own) for own in pairs
+        ]
+        assert [(one.data, one.n) for one in found[name].correlations] == [("alpha", 6), ("beta", 6)]
+        assert found[name].kendall == pytest.approx(np.mean([tau for tau, _ in pairs]))
+    assert [one.kendall for one in board_of(tmp_path).predictors] == sorted(one.kendall for one in found.values())[::-1]
+
+
+def test_predictors_of_other_rows_or_of_two_backbones_are_not_shown(tmp_path: Path) -> None:
+    scores = [board_score("alpha", name, "probe", top1) for name, top1 in (("one", 0.9), ("two", 0.8), ("three", 0.7))]
+    save_scores(tmp_path, scores)
+    for i, score in enumerate(scores):
+        save_quality(tmp_path, score, rows="f" * 64 if i == 2 else score.splits, log_me=float(i), rankme=10.0)
+    assert board_of(tmp_path).predictors == []
+    save_quality(tmp_path, scores[2], log_me=2.0, rankme=10.0)
+    (predictor,) = board_of(tmp_path).predictors
+    assert (predictor.name, predictor.kendall, predictor.spearman) == ("log_me", -1.0, -1.0)
+
+
+def save_quality(reports: Path, score: Score, *, log_me: float, rankme: float, rows: str | None = None) -> None:
+    """Write what the features of a score say of themselves."""
+    quality = make_quality(
+        score.backbone,
+        dataset=score.dataset,
+        weights=score.weights,
+        rows=rows or score.splits,
+        key=digest([score.key, rows]),
+        transfer=replace(make_quality().transfer, log_me=log_me),  # type: ignore[type-var]
+        spectrum=replace(make_quality().spectrum, rankme=rankme),
+    )
+    QUALITIES.save(reports / score.dataset, quality)
 
 
 # Differences and costs

@@ -168,6 +168,20 @@ def smallest_signed_rank_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
+def kendall(a: DoubleArray, b: DoubleArray) -> float | None:
+    """Return Kendall's rank correlation tau-b of two float64 [n], in [-1, 1]; None if all values of one are equal.
+
+    References
+    ----------
+    Kendall 1945, "The treatment of ties in ranking problems", Biometrika 33, 239-251.
+    """
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"no correlation of {list(a.shape)} and {list(b.shape)} values")
+    signs = [np.sign(np.subtract.outer(own, own).round(_ROUNDING)) for own in (a, b)]
+    spread = float(np.square(signs[0]).sum() * np.square(signs[1]).sum())
+    return float((signs[0] * signs[1]).sum()) / math.sqrt(spread) if spread else None
+
+
 def _check(scores: DoubleArray) -> None:
     if scores.dtype != np.float64 or scores.ndim != 2 or not scores.size or not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite float64 [N, k], not {scores.dtype} {list(scores.shape)}")

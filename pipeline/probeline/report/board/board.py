@@ -16,6 +16,7 @@ from probeline.options.settings import Settings, Step
 from probeline.report.board.comparable import best_on_validation, by_data, comparable, select
 from probeline.report.board.entries import BoardData, Cells, Entry, Net, net_titles
 from probeline.report.board.missing import Missing, missing_of_recipe, missing_rows
+from probeline.report.board.predictors import Predictor, predictors
 from probeline.report.board.records import BoardRecords, load_records
 from probeline.report.board.standing import Standing, standing
 from probeline.report.model.content import ReportFigure
@@ -112,6 +113,11 @@ class Board:
         own = [entry for (_, of), entry in self.cells.items() if of == data]
         return best_on_validation(own).net if own else None
 
+    @cached_property
+    def predictors(self) -> list[Predictor]:
+        """How well numbers of the features alone order the backbones; empty without such records."""
+        return predictors(self.entries, self.records.qualities)
+
     @property
     def places(self) -> int:
         """Decimals of percentages of the test images."""
@@ -127,6 +133,7 @@ class Board:
                 ),
                 "datasets": [encode(data) for data in self.datasets],
                 "latencies": [encode(latency) for latency in self.records.latencies],
+                "qualities": [[data.name, encode(quality)] for data, quality in self.records.qualities],
                 "left_out": list(self.records.left_out),
                 "overlapping": [list(names) for names in self.records.overlapping],
                 "missing": encode(self.missing),

@@ -18,6 +18,7 @@ from probeline.report.model.rows import blocks
 from probeline.report.records.row_commands import is_as_requested
 from probeline.results.latency import LATENCIES, Latency
 from probeline.results.owner import ORIGINS, Origin
+from probeline.results.quality.features import QUALITIES, FeatureQuality
 from probeline.results.score import SCORES, Score
 from probeline.text import shell_word
 
@@ -38,6 +39,8 @@ class BoardRecords:
     latencies: tuple[Latency, ...] = ()
     origins: tuple[tuple[BoardData, Origin], ...] = ()
     """Where the images of a data set are from, as far as it is known."""
+    qualities: tuple[tuple[BoardData, FeatureQuality], ...] = ()
+    """Of the features of the very rows that are shown."""
     left_out: tuple[str, ...] = ()
     """Records that are left out, one line for each reason."""
     overlapping: tuple[tuple[str, ...], ...] = ()
@@ -74,12 +77,15 @@ def load_records(settings: Settings, steps: Sequence[Step] = ()) -> BoardRecords
     """
     reasons = _Reasons()
     names = _report_names(settings, steps)
+    if not steps and not settings.words:
+        reasons.lines += [f"{name}: its scores are of several labels or of numbers" for name in _others(settings)]
     loaded = [found for name in names if (found := _load_one(settings, steps, name, reasons)) is not None]
     shown, overlapping = _without_overlaps(loaded, reasons) if not settings.words else (loaded, _overlapping(loaded))
     entries = _of_one_size([entry for one in shown for entry in one.entries], reasons)
     return BoardRecords(
         entries=tuple(entries),
         latencies=tuple(latency for one in shown for latency in one.latencies),
+        qualities=tuple((one.data, quality) for one in shown for quality in one.qualities),
         origins=tuple((one.data, one.origin) for one in shown if one.origin is not None),
         left_out=tuple(reasons.lines),
         overlapping=tuple(overlapping),
@@ -93,6 +99,7 @@ class _Loaded:
     data: BoardData
     entries: tuple[Entry, ...]
     latencies: tuple[Latency, ...]
+    qualities: tuple[FeatureQuality, ...]
     origin: Origin | None
 
     @property
@@ -109,6 +116,13 @@ def _report_names(settings: Settings, steps: Sequence[Step]) -> list[str]:
         if word not in known:
             raise UnknownName(f"report with scores in {folder}", word, known)
     return list(dict.fromkeys(settings.words)) or known
+
+
+def _others(settings: Settings) -> list[str]:
+    """Return the names of reports that have scores of several labels or of numbers alone."""
+    folder = settings.folders.reports
+    targets = {path.parent.name for path in folder.glob("*/targets")}
+    return sorted(targets - {path.parent.name for path in folder.glob(f"*/{SCORES_FOLDER}")})
 
 
 def _load_one(settings: Settings, steps: Sequence[Step], name: str, reasons: _Reasons) -> _Loaded | None:
@@ -137,8 +151,9 @@ def _load_one(settings: Settings, steps: Sequence[Step], name: str, reasons: _Re
         for row, own in zip(block.rows, block.scores, strict=True)
     ]
     latencies = [one for one in LATENCIES.load(folder)[0] if one.precision == settings.nets.precision]
+    qualities = [one for one in QUALITIES.load(folder)[0] if one.rows == data.splits]
     origin = next((origin for origin in origins if origin.splits == data.splits), None)
-    return _Loaded(data, tuple(entries), tuple(latencies), origin)
+    return _Loaded(data, tuple(entries), tuple(latencies), tuple(qualities), origin)
 
 
 def _is_of(name: str, dataset: str) -> bool:

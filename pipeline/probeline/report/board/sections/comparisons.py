@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from math import factorial
 
 from probeline.format import count, listing, percent, plural, points, probability, seconds
 from probeline.report.board.board import Board
@@ -85,3 +87,56 @@ def cost_section(board: Board) -> BoardSection | None:
 def _memory(known: Sequence[Cost]) -> list[str]:
     memory = next((one for one in known if one.name == "memory"), None)
     return [f"{value:,.0f}" for value in memory.values] if memory else []
+
+
+_NAMES = {
+    "effective_rank": "effective rank",
+    "rankme": "RankMe",
+    "two_nn": "dimension (two-NN)",
+    "between": "variance between classes",
+    "h_score": "H-score",
+    "log_me": "LogME",
+    "nmi": "NMI of clusters",
+    "ari": "ARI of clusters",
+}
+"""Of the predictors in words."""
+
+
+def predictors_section(board: Board) -> BoardSection | None:
+    """Return how well numbers of the features alone order the backbones; None without such records."""
+    found = board.predictors
+    if not found:
+        return None
+    names = [data.name for data in board.datasets]
+    by_data = [{one.data: one for one in predictor.correlations} for predictor in found]
+    columns = [
+        ("Predictor", [_NAMES[predictor.name] for predictor in found]),
+        ("Mean tau", [_correlation(predictor.kendall) for predictor in found]),
+        ("Mean rho", [_correlation(predictor.spearman) for predictor in found]),
+        *(
+            (name, [_correlation(own[name].kendall) if name in own else NO_CELL for own in by_data])
+            for name in names
+            if any(name in own for own in by_data)
+        ),
+    ]
+    counts = sorted({one.n for predictor in found for one in predictor.correlations})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    notes = [
+        "Rank correlation of a number of the features alone (probeline quality) with test top-1 of the exact probe, "
+        f"over {n} backbones on each data set: Kendall's tau-b by data set and as a mean, and the mean of Spearman's "
+        "rho. 1 is the same order, -1 the reverse.",
+        f"Of {counts[0]} backbones, chance alone lets {_perfect(counts[0])} have exactly the right order: so few say "
+        "little of a predictor.",
+    ]
+    record = {"predictors": [asdict(predictor) for predictor in found]}
+    heading = ("predictors", "Predicting accuracy without a fit", RESULTS)
+    return table_section(board, heading, [text_table(columns, 1)], notes, **record)
+
+
+def _correlation(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _perfect(n: int) -> str:
+    """Return how many predictors in how many put `n` backbones into one order by chance."""
+    return f"one predictor in {factorial(n):,}"

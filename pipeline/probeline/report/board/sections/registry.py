@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from probeline.report.board.board import Board
-from probeline.report.board.sections.comparisons import cost_section, tests_section
+from probeline.report.board.sections.comparisons import cost_section, predictors_section, tests_section
 from probeline.report.board.sections.making import (
     conditions_section,
     datasets_section,
@@ -24,6 +24,7 @@ def sections(board: Board) -> list[BoardSection]:
         tests_section,
         methods_section,
         cost_section,
+        predictors_section,
         rows_section,
         datasets_section,
         reports_section,
