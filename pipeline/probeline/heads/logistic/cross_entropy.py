@@ -45,8 +45,7 @@ class Rows:
     """Labelled rows, which need not all be in memory; y is int64 [N], `columns` D.
 
     `blocks` yields all rows of X in order, as float32 [n, D] on the device of y. `logits` is K, or 1 for two classes.
-    `weights`, float32 [N], are 1 on average; None if all are 1. `offset`, float32 [K, N], is added to the logits of any
-    coefficients; None if it is 0.
+    `weights`, float32 [N], are 1 on average; None if all are 1.
     """
 
     blocks: Callable[[], Iterator[Tensor]]
@@ -54,7 +53,6 @@ class Rows:
     y: Tensor
     logits: int
     weights: Tensor | None = None
-    offset: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -70,15 +68,12 @@ class Rows:
     def part(self, piece: slice, block: Tensor) -> Rows:
         """Return the rows of a piece as rows of their own, in memory; their weights need not be 1 on average."""
         weights = None if self.weights is None else self.weights[piece]
-        offset = None if self.offset is None else self.offset[:, piece]
-        return replace(self, blocks=lambda: iter((block,)), y=self.y[piece], weights=weights, offset=offset)
+        return replace(self, blocks=lambda: iter((block,)), y=self.y[piece], weights=weights)
 
 
-def resident_rows(
-    X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None, offset: Tensor | None = None
-) -> Rows:
+def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None) -> Rows:
     """Return the rows of an X in memory, float32 or float64 [N, D]."""
-    return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights, offset)
+    return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights)
 
 
 @dataclass(frozen=True)
@@ -97,12 +92,6 @@ class Evaluation:
 
 def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
     """Return logits float32 [H, K, N]."""
-    logits = change_of(rows, coefficients)
-    return logits if rows.offset is None else logits.add_(rows.offset)
-
-
-def change_of(rows: Rows, coefficients: Tensor) -> Tensor:
-    """Return by how much logits change with these coefficients, float32 [H, K, N]."""
     heads, classes, _ = coefficients.shape
     logits = torch.empty(heads, classes, len(rows), device=coefficients.device)
     weight, bias = _wide(coefficients, torch.float32)
@@ -123,12 +112,7 @@ def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     heads, classes, _ = coefficients.shape
     weight, bias = _wide(coefficients, torch.float64)
     wide = ((piece, block.double()) for piece, block in rows.pieces())
-
-    def logits_of_piece(piece: slice, X: Tensor) -> Tensor:
-        logits = torch.addmm(bias, weight, X.T).view(heads, classes, -1)
-        return logits if rows.offset is None else logits.add_(rows.offset[:, piece])
-
-    pieces = ((piece, X, logits_of_piece(piece, X)) for piece, X in wide)
+    pieces = ((piece, X, torch.addmm(bias, weight, X.T).view(heads, classes, -1)) for piece, X in wide)
     return _loss_and_gradient(rows, heads, pieces)
 
 
