@@ -381,7 +381,7 @@ def test_tsne_comes_beside_and_stays(world: Path) -> None:
     for changes in ({}, {"map": "tsne"}):
         session, console = inputs_of(world, **changes)
         pictures.run(session)
-        assert sum("up to date" in line for line in console.said) == 5
+        assert sum("up to date" in line for line in console.said) == 7
     assert ((session.reports / "pictures") / MAP).read_bytes() == before
     ((session.reports / "pictures") / MAP).unlink()
     pictures.run(session)
