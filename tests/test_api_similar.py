@@ -140,7 +140,7 @@ def test_features_from_elsewhere_have_no_net_for_a_new_image(tmp_path: Path) -> 
     assert len(features.similar(3, 5)) == 5
     with pytest.raises(BadOption, match="embeddings from elsewhere, whose net is not known"):
         features.similar(Image.new("RGB", (8, 8)))
-    assert repr(probeline.quality(features)).startswith("<Quality own")
+    assert repr(probeline.quality(features)).startswith("<Quality features--own, own")
 
 
 def test_crops_are_those_of_predictors(root: Path, features: probeline.Features) -> None:
