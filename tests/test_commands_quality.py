@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from probeline.analysis.quality import measure
 from probeline.cli import program as cli
 from probeline.commands import compare, quality
 from probeline.errors import MissingData
+from probeline.report.records.loading import load_qualities
 from probeline.results.quality.alignment import ALIGNMENTS
 from probeline.results.quality.features import QUALITIES, FeatureQuality, predictor_values
 from probeline.session import Session
@@ -283,6 +285,22 @@ def test_compare_shows_what_is_of_these_rows(cache: Path, tmp_path: Path) -> Non
     assert [one["tap"] for one in report["feature_quality"]] == ["features.3", "penultimate"]
     titles = ["squeezenet1_1, untrained", "squeezenet1_1 at features.3, untrained"]
     assert report["feature_alignment"]["titles"] == titles
+
+
+def test_of_several_alignments_the_largest_and_then_the_last_is_shown(cache: Path, tmp_path: Path) -> None:
+    def shown() -> list[str]:
+        session = Session(configuration(cache, reports=tmp_path))
+        alignment = load_qualities(session)[1]
+        assert alignment is not None
+        return [net.tap for net in alignment.nets]
+
+    joined = "features.3+penultimate"
+    for number, taps in enumerate([TAPS, (joined, "penultimate"), (*TAPS, joined), TAPS]):
+        measured(cache, tmp_path, taps=taps)
+        newest = max((tmp_path / "digits-limit60" / "quality").glob("cka-*"), key=lambda path: path.stat().st_mtime_ns)
+        if number < 3:
+            os.utime(newest, (1e9 + number, 1e9 + number))
+        assert shown() == list((TAPS, (joined, "penultimate"), (*TAPS, joined), (*TAPS, joined))[number])
 
 
 def test_compare_leaves_out_what_is_of_other_rows(photos: dict[str, Any], tmp_path: Path) -> None:
