@@ -484,7 +484,20 @@ def test_predictors_of_other_rows_or_of_two_backbones_are_not_shown(tmp_path: Pa
     assert (predictor.name, predictor.kendall, predictor.spearman) == ("log_me", -1.0, -1.0)
 
 
-def save_quality(reports: Path, score: Score, *, log_me: float, rankme: float, rows: str | None = None) -> None:
+def test_predictors_are_those_of_their_own_report(tmp_path: Path) -> None:
+    """Of two data sets of one name, from two places, on which the order of the nets is reversed."""
+    for name, splits, sign in (("flowers", "a" * 64, 1), ("flowers-0123abcd", "b" * 64, -1)):
+        for i, net in enumerate(("one", "two", "three")):
+            score = board_score("flowers", net, "probe", 0.9 - 0.1 * i, splits=splits)
+            save_scores(tmp_path, [score], name)
+            save_quality(tmp_path, score, name=name, log_me=-float(sign * i), rankme=10.0)
+    (predictor,) = board_of(tmp_path).predictors
+    assert [(one.data, one.kendall) for one in predictor.correlations] == [("flowers", 1.0), ("flowers-0123abcd", -1.0)]
+
+
+def save_quality(
+    reports: Path, score: Score, *, log_me: float, rankme: float, rows: str | None = None, name: str = ""
+) -> None:
     """Write what the features of a score say of themselves."""
     quality = make_quality(
         score.backbone,
@@ -495,7 +508,7 @@ def save_quality(reports: Path, score: Score, *, log_me: float, rankme: float, r
         transfer=replace(make_quality().transfer, log_me=log_me),  # type: ignore[type-var]
         spectrum=replace(make_quality().spectrum, rankme=rankme),
     )
-    QUALITIES.save(reports / score.dataset, quality)
+    QUALITIES.save(reports / (name or score.dataset), quality)
 
 
 # Differences and costs

@@ -18,7 +18,8 @@ from pages import Element, parsed, table
 from probeline.errors import BadOption
 from probeline.identity import digest, digest_bytes
 from probeline.report.board.answer import view
-from probeline.report.board.figures import critical_difference
+from probeline.report.board.cost import costs
+from probeline.report.board.figures import cost, critical_difference
 from probeline.report.board.terminal import board_table
 from probeline.report.board.write import BoardFiles, write_board
 from probeline.report.figures.sheet import default_look
@@ -247,6 +248,26 @@ def test_nets_that_do_not_differ_are_joined_by_a_bar(tmp_path: Path) -> None:
     bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() > 3]
     assert [(round(float(min(bar))), round(float(max(bar)))) for bar in bars] == [(1, 2), (2, 3)]
     assert {text.get_text() for text in axes.texts} >= {"CD 1.91", "one  1.00", "3.00  three"}
+
+
+@pytest.mark.parametrize("nets", [3, 14])
+def test_long_names_that_end_differently_are_told_apart_in_figures(nets: int, tmp_path: Path) -> None:
+    names = [f"timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k_{i}" for i in range(nets)]
+    tops = {name: {"probe": 0.9 - 0.02 * i} for i, name in enumerate(names)}
+    make_reports(tmp_path, dict.fromkeys(("alpha", "beta", "gamma"), tops))
+    board = board_of(tmp_path)
+    assert board.standing is not None
+    assert board.standing.tests is not None
+    with default_look():
+        ranked = critical_difference(board, board.standing, board.standing.tests)
+        dear = cost(board, board.standing, costs(board.standing, ()))
+    shown = [text.get_text().split("  ") for text in ranked.axes[0].texts if "timm:" in text.get_text()]
+    assert len({next(word for word in words if "timm:" in word) for words in shown}) == nets
+    (legend,) = (axes.get_legend() for axes in dear.axes if axes.get_legend())
+    assert len({text.get_text() for text in legend.get_texts()}) == nets
+    dear.draw_without_rendering()
+    boxes = [legend.get_window_extent(), dear.surrounding[-1].get_window_extent()]
+    assert not boxes[0].overlaps(boxes[1]), "the legend covers the caption"
 
 
 @pytest.mark.parametrize("datasets", [1, 2])

@@ -10,21 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from probeline.format import count, percent, plural, probability, seconds
+from probeline.format import abridge, count, percent, plural, probability, seconds
 from probeline.report.board.board import Board
 from probeline.report.board.cost import Cost, costs
 from probeline.report.board.standing import RankTests, Standing
 from probeline.report.board.verdict import rank
 from probeline.report.figures.inline import inline
-from probeline.report.figures.sheet import Sheet, default_look, legend_height, legend_label, png, set_tooltip, svg
-from probeline.report.figures.style import INK, MARKERS, MUTED, SERIES, SIZE, SMALL, WIDTH
+from probeline.report.figures.sheet import Sheet, default_look, png, set_tooltip, svg
+from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, SERIES, SIZE, SMALL, WIDTH
 from probeline.report.folder import FIGURES
 from probeline.report.model.content import ReportFigure
 from probeline.report.model.differences import LEVEL
 from probeline.text import printable
 
-_LONGEST = 34
-"""Characters of a title beside the diagram; longer ones are cut."""
+_LONGEST = 36
+"""Characters of a title in a figure; longer ones lose their middle, as their ends tell them apart."""
 
 _STEP = 0.24
 """Inches from one title to the next."""
@@ -55,8 +55,8 @@ def _sheets(board: Board) -> list[tuple[str, Sheet]]:
 
 
 def _cut(title: str) -> str:
-    title = printable(title)
-    return title if len(title) <= _LONGEST else f"{title[: _LONGEST - 1]}…"
+    """Return a title for which its row or the legend has room."""
+    return abridge(printable(title), _LONGEST)
 
 
 def critical_difference(board: Board, standing: Standing, tests: RankTests) -> Sheet:
@@ -139,7 +139,7 @@ def _tooltip(board: Board, standing: Standing, i: int) -> str:
 def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
     """Return mean normalised accuracy against each cost, with the nets that no other beats in both joined."""
     places, n = board.places, len(standing.datasets)
-    titles = [legend_label(board.titles[one.net]) for one in standing.nets]
+    titles = [_cut(board.titles[one.net]) for one in standing.nets]
     caption = (
         f"Mean normalised accuracy, where 0 is chance, over {plural(n, 'data set')}, with its 95 % interval for other "
         "test images. "
@@ -155,21 +155,23 @@ def cost(board: Board, standing: Standing, known: Sequence[Cost]) -> Sheet:
     keys = [
         Line2D([], [], linestyle="", marker=_marker(i), color=_colour(i), label=title) for i, title in enumerate(titles)
     ]
-    is_free = len(known) < lines * columns and legend_height(titles) < _PANEL  # a panel that the legend fits into
-    below = 0.0 if is_free else legend_height(titles) / 2
-    sheet = Sheet(WIDTH, 1.2 + _PANEL * lines + below, "Accuracy against cost", caption, alt)
-    panels = sheet.subplots(lines, columns, squeeze=False, sharey=True)
-    for panel in panels.flat[len(known) :]:
-        panel.set_axis_off()
-    for one, axes in zip(known, panels.flat, strict=False):
+    height = LINE * ceil(len(titles) / 2) + LINE  # of a legend in two columns
+    is_free = len(known) < lines * columns and LINE * len(titles) < _PANEL  # a panel that the legend fits into
+    below = [] if is_free else [height]
+    sheet = Sheet(WIDTH, 1.2 + _PANEL * lines + sum(below), "Accuracy against cost", caption, alt)
+    grid = sheet.add_gridspec(lines + len(below), columns, height_ratios=[*[_PANEL] * lines, *below])
+    first: Axes | None = None
+    for i, one in enumerate(known):
+        axes = sheet.add_subplot(grid[divmod(i, columns)], sharey=first)
+        first = first or axes
         _panel(axes, board, standing, one)
-    for line in panels:
-        line[0].set_ylabel("mean normalised, %")
-    look: dict[str, Any] = {"handles": keys, "handletextpad": 0.2, "fontsize": SIZE}
-    if is_free:
-        panels.flat[-1].legend(loc="upper left", **look)
-    else:
-        sheet.legend(loc="outside lower left", ncols=2, **look)
+        axes.tick_params(labelleft=i % columns == 0)
+        if i % columns == 0:
+            axes.set_ylabel("mean normalised, %")
+    legend = sheet.add_subplot(grid[lines - 1, columns - 1] if is_free else grid[lines, :])
+    legend.set_axis_off()
+    look: dict[str, Any] = {"handletextpad": 0.2, "fontsize": SIZE, "borderaxespad": 0.0}
+    legend.legend(handles=keys, loc="upper left", ncols=1 if is_free else 2, **look)
     sheet.alt += f" Highest: {percent(max(one.normalised for one in standing.nets), places)} %."
     return sheet
 
