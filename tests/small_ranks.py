@@ -201,6 +201,7 @@ def start(arguments: Sequence[str], *, folder: Path, **environ: str) -> list[sub
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launched = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    launched["OMP_NUM_THREADS"] = "1"
     return [
         subprocess.Popen(
             [sys.executable, *arguments],
