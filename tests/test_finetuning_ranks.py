@@ -28,8 +28,11 @@ updates at most 5 x 32 / 2 = 80. Twice that, as a part's statistics may be large
 """
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """What two processes have made of every training, and of one that was interrupted in one process."""
     folder = tmp_path_factory.mktemp("ranks")
     interrupt(ALONE, folder / "interrupted alone")
