@@ -40,7 +40,7 @@ TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option
 CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
 CORRUPT_GROUP  = $(call option,CORRUPTIONS,corruption) $(call quoted,OOD,ood)
 PICTURE_GROUP  = $(call option,MAP,map)
-COMPARE_GROUP  = $(call quoted,ADD,add) $(call quoted,REPORT_BY,report-by)
+COMPARE_GROUP  = $(call quoted,ADD,add) $(call quoted,REPORT_BY,report-by) $(call quoted,COSTS,costs)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
 BOARD_GROUP    = $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision) $(TAP_GROUP) $(METRIC_GROUP) \
 	$(call option,METHOD,method) $(call quoted,OUT,out)
@@ -72,7 +72,7 @@ help:  ## show the targets and their variables
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
 	@echo '  pictures     MAP=tsne   robustness  CORRUPTIONS="fog snow:3" OOD=DATASET'
-	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv REPORT_BY=FILE.csv:COLUMN'
+	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv REPORT_BY=FILE.csv:COLUMN COSTS="a=1 b=20"'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT=   similar  IMAGES="train:7 a.jpg" COUNT= APPROXIMATE=1'
 	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'

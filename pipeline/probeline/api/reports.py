@@ -19,6 +19,7 @@ from probeline.files.paths import path_of
 from probeline.files.reading import RECORD, TEXT, read_bytes, read_text
 from probeline.names import PENULTIMATE, TOP1
 from probeline.options.checks import check_settings
+from probeline.options.costs import costs_of_classes
 from probeline.options.settings import Settings
 from probeline.report.board.board import Board as BoardContent
 from probeline.report.board.board import make_board
@@ -124,7 +125,12 @@ class Report:
         return write_report(replace(self._content, folder=self._folder.path))
 
 
-def compare(results: Comparable | Iterable[Comparable], *, by: Mapping[str, Any] | None = None) -> Report:
+def compare(
+    results: Comparable | Iterable[Comparable],
+    *,
+    by: Mapping[str, Any] | None = None,
+    costs: Mapping[str, float] | None = None,
+) -> Report:
     """Return the report of one result, or of several on the same test rows.
 
     Parameters
@@ -135,11 +141,13 @@ def compare(results: Comparable | Iterable[Comparable], *, by: Mapping[str, Any]
     by : mapping, optional
         Accuracy by group of test rows: a title for each kind of group, and its values as :meth:`Result.by_group` takes
         them.
+    costs : mapping, optional
+        Of two classes by name: what a row of each costs that is called the other. Validation chooses a threshold by it.
 
     Raises
     ------
     BadOption
-        The results are of other rows, labels or classes.
+        The results are of other rows, labels or classes, or the costs are not positive numbers of both of two classes.
     BadData
         Values in `by` that are not one for each row.
     """
@@ -165,6 +173,7 @@ def compare(results: Comparable | Iterable[Comparable], *, by: Mapping[str, Any]
             curves=[result.record for result in results if isinstance(result, LearningCurve)],
             findings=checks[-1] if checks else None,
             groupings=[grouping_of(title, values, first.session) for title, values in (by or {}).items()],
+            costs=costs_of_classes([f"{name}={cost!r}" for name, cost in (costs or {}).items()], own[1]),
             more_conditions=data_conditions(first.session),
         )
     )

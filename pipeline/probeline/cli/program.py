@@ -67,6 +67,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
 def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     from probeline.names import PENULTIMATE
     from probeline.options.class_weights import class_weight_options
+    from probeline.options.costs import costs_of_classes
 
     settings = session.settings
     own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
@@ -82,6 +83,7 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     if any(VERBS[verb].needs_labels for verb in needs_data):
         for step, _ in runs:  # refused before any net is built
             class_weight_options(step.fitting.class_weights, session.dataset.class_names)
+            costs_of_classes(step.compare.costs, session.dataset.class_names)
         session.splits  # noqa: B018 - so are these
     elif needs_data:
         session.parts()

@@ -9,12 +9,14 @@ from probeline.evaluate.added import score_predictions
 from probeline.evaluate.current_scores import current_scores
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.targets.current import current_target_scores, target_verbs
+from probeline.options.costs import costs_of_classes
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
 from probeline.report.records.groups import load_groupings
 from probeline.report.records.loading import (
+    cached_features,
     load_curves,
     load_findings,
     load_illustrations,
@@ -47,7 +49,7 @@ def run(session: Session) -> dict[str, object]:
     published = _published(session, table, curves)
     pictures, galleries, maps, skipped = load_illustrations(session, scores)
     qualities, alignment = load_qualities(session)
-    caches = _caches(session)
+    caches = cached_features(session)
     content = ReportContent(
         blocks=table,
         not_run=[*missing_rows(session, scores), *skipped],
@@ -65,6 +67,7 @@ def run(session: Session) -> dict[str, object]:
         robustness=load_robustness(session, scores),
         unlike=load_unlike(session),
         groupings=load_groupings(session),
+        costs=costs_of_classes(settings.compare.costs, session.dataset.class_names),
         commands=commands(settings, table, session.steps),
         folder=session.reports,
     )
@@ -83,14 +86,6 @@ def run(session: Session) -> dict[str, object]:
     for folder in caches:
         console.say(f"compare: embeddings are in {folder}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
-
-
-def _caches(session: Session) -> list[str]:
-    # From the disk: scores are compared even if the settings name unknown or missing nets.
-    folder = session.settings.folders.cache / session.dataset.name
-    entries = (entry.parent for entry in folder.glob("*/*/entry.json"))
-    # Those of corrupted images are many, and no row is fitted on them.
-    return sorted(str(entry) for entry in entries if "@" not in entry.name or "@view" in entry.name)
 
 
 def _published(session: Session, table: Sequence[Block], curves: Sequence[Curve]) -> PublishedComparison | None:

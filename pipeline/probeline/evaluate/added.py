@@ -65,7 +65,7 @@ def score_predictions(session: Session, path: Path) -> Score:
     test = _take(session, session.splits.test, logits, row_of, path)
     held_out = _take(session, session.splits.val, logits, row_of, path)
     score = _score(session, path, held_out, test)
-    return score if has_probabilities else replace(score, auroc=None)
+    return score if has_probabilities else replace(score, auroc=None, odds=None)
 
 
 def _probabilities(table: Table, classes: tuple[str, ...]) -> FloatArray:

@@ -13,6 +13,7 @@ from probeline.metrics.auroc import auroc
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, selection_score, top1, top_k
 from probeline.names import TOP1
+from probeline.results.score import OddsOfTwo
 from probeline.types import DataSet, FloatArray, IntArray, Split
 
 Loss = Callable[[IntArray, FloatArray], float]
@@ -20,6 +21,10 @@ Loss = Callable[[IntArray, FloatArray], float]
 
 _FEW_CLASSES = 5
 """Up to so many classes, top-5 is 1."""
+
+
+_MOST_ODDS = 1e30
+"""Of either sign: float32 has to hold them."""
 
 
 class Task(Protocol):
@@ -100,9 +105,21 @@ class SingleLabel:
             "ece": ece(targets, calibrated),
             "raw_nll": nll(targets, logits),
             "raw_ece": ece(targets, raw),
+            "odds": None
+            if self.classes != 2
+            else OddsOfTwo(
+                _log_odds(logits, temperature), _log_odds(val_logits, temperature), tuple(val_targets.tolist())
+            ),
             "bins": reliability(targets, calibrated),
             "raw_bins": reliability(targets, raw),
         }
+
+
+def _log_odds(logits: FloatArray, temperature: float) -> tuple[float, ...]:
+    """Return the log-odds of the second of two classes, rounded to float32, for logits [n, 2]."""
+    wide = logits.astype(np.float64)
+    odds = ((wide[:, 1] - wide[:, 0]) / temperature).clip(-_MOST_ODDS, _MOST_ODDS)
+    return tuple(odds.astype(np.float32).tolist())
 
 
 def task_of(dataset: DataSet, metric: str = TOP1) -> Task:

@@ -12,6 +12,7 @@ from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, reads_token
 from probeline.options.class_weights import parse_class_weights
 from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.corruptions import parse_corruptions
+from probeline.options.costs import parse_costs
 from probeline.options.crew import check_crew
 from probeline.options.grids import ATTENTIVE, MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.groups.data import DataOptions
@@ -29,6 +30,7 @@ def check_settings(settings: Settings) -> None:
     grid("sgd", SGD, settings.heads.sgd)
     grid("mlp", MLP, settings.heads.mlp)
     parse_class_weights(settings.fitting.class_weights)
+    parse_costs(settings.compare.costs)
     grid("attentive", ATTENTIVE, settings.heads.attentive)
     if settings.heads.attentive and not any(map(reads_tokens, settings.reading.taps)):
         got = " ".join(("--tap", *settings.reading.taps))

@@ -20,20 +20,49 @@ def parse_class_weights(words: Sequence[str]) -> Literal["balanced"] | dict[str,
     BadOption
         A word is neither, a class comes twice, or a weight is no positive number.
     """
-    expected = "balanced alone, or CLASS=WEIGHT with a number above 0, each class once"
     if tuple(words) == (BALANCED,):
         return BALANCED
-    weights: dict[str, float] = {}
+    expected = "balanced alone, or CLASS=WEIGHT with a number above 0, each class once"
+    return parse_numbers(words, "--class-weights", expected)
+
+
+def parse_numbers(words: Sequence[str], flag: str, expected: str) -> dict[str, float]:
+    """Return the positive number of each class in words such as ``bees=2``, the values of an option.
+
+    Raises
+    ------
+    BadOption
+        A word is none, a class comes twice, or a number is not positive.
+    """
+    numbers: dict[str, float] = {}
     for word in words:
-        name, _, number = word.rpartition("=")
+        name, _, text = word.rpartition("=")
         try:
-            weight = float(number)
+            number = float(text)
         except ValueError:
-            weight = math.nan
-        if not name or name in weights or not 0 < weight < math.inf:
-            raise BadOption("bad --class-weights", expected=expected, got=f"{name} twice" if name in weights else word)
-        weights[name] = weight
-    return weights
+            number = math.nan
+        if not name or name in numbers or not 0 < number < math.inf:
+            raise BadOption(f"bad {flag}", expected=expected, got=f"{name} twice" if name in numbers else word)
+        numbers[name] = number
+    return numbers
+
+
+def name_classes(numbers: Mapping[str, float], flag: str, class_names: Sequence[str]) -> dict[str, float]:
+    """Return the numbers by the names of the data set's classes, which may be given as they are shown.
+
+    Raises
+    ------
+    UnknownName
+        A class that the data set does not have.
+    """
+    known, shown = set(class_names), shown_names(class_names)
+    named: dict[str, float] = {}
+    for given, number in numbers.items():
+        name = given if given in known else shown.get(given, given)
+        if name not in known:
+            raise UnknownName(f"class in {flag}", given, class_names)
+        named[name] = number
+    return named
 
 
 def class_weight_options(words: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
@@ -50,14 +79,7 @@ def class_weight_options(words: Sequence[str], class_names: Sequence[str]) -> di
     parsed = parse_class_weights(words)
     if parsed == BALANCED:
         return {"class_weights": BALANCED}
-    known = set(class_names)
-    shown = shown_names(class_names)
-    weights: dict[str, float] = {}
-    for given, weight in parsed.items():
-        name = given if given in known else shown.get(given, given)
-        if name not in known:
-            raise UnknownName("class in --class-weights", given, class_names)
-        weights[name] = weight
+    weights = name_classes(parsed, "--class-weights", class_names)
     every = [weights.get(name, 1.0) for name in class_names]
     if len(set(every)) < 2:
         return {}

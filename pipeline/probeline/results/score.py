@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import eq
@@ -24,7 +25,7 @@ from probeline.files.limits import (
     check_interval,
     check_lengths,
 )
-from probeline.files.packed import Packed
+from probeline.files.packed import Packed, PackedFloats
 from probeline.identity import SCORE_VERSION
 from probeline.names import Method
 from probeline.results.members import Candidate, Certificate, Chosen, Environment, Epoch, Options
@@ -36,6 +37,24 @@ _LONGEST_WEIGHTS = 80
 
 _ROUNDING = 1e-6
 """Of a top-1 that was computed in float32."""
+
+
+@dataclass(frozen=True)
+class OddsOfTwo:
+    """The log-odds of the second of two classes, with which thresholds can be chosen and tried without a fit."""
+
+    test: Annotated[tuple[float, ...], PackedFloats()]
+    """[n_test]"""
+    val: Annotated[tuple[float, ...], PackedFloats()]
+    """[m] Of rows that selected the hyper-parameters, and that the method was not fitted on."""
+    val_labels: Annotated[tuple[int, ...], Packed()]
+    """[m]"""
+
+    def __post_init__(self) -> None:
+        check_lengths(val=self.val, val_labels=self.val_labels)
+        check_classes("val_labels", self.val_labels, 2)
+        if any(map(math.isnan, (*self.test, *self.val))):
+            raise ValueError("log-odds that are no numbers")
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,9 @@ class Score:
     """The mean value on validation of the metric in ``options["select_by"]``, by which hyper-parameters and rows are
     selected, in [0, 1]; None without it: then `val_top1` selects."""
 
+    odds: Annotated[OddsOfTwo | None, IfKnown()] = None
+    """Of two classes, with that temperature; None of more, and in scores of earlier programs."""
+
     def __post_init__(self) -> None:
         if (self.options.get("select_by") is None) != (self.val_score is None):
             raise ValueError("a metric of selection without val_score, or the other way round")
@@ -148,6 +170,9 @@ class Score:
         check_interval("interval", self.interval, self.top1)
         if self.auroc is not None and len(set(self.labels)) < 2:
             raise ValueError("auroc of test images of one class")
+        if self.odds is not None:
+            check_lengths(odds=self.odds.test, images=range(self.n_test))
+            check_lengths(two_classes=range(2), class_names=self.class_names)
         check_lengths(bins=self.bins, raw_bins=self.raw_bins)
         for bins in (self.bins, self.raw_bins):
             if (images := sum(n for n, _, _ in bins)) != self.n_test:

@@ -58,8 +58,13 @@ class CompareOptions:
     )
     report_by: tuple[str, ...] = option(
         (),
-        "accuracy by group of test images: FILE.csv:COLUMN with sample_id, or a COLUMN of table:FILE",
+        "accuracy by group: FILE.csv:COLUMN, or a COLUMN of table:FILE",
         metavar="COLUMN",
+    )
+    costs: tuple[str, ...] = option(
+        (),
+        "of two classes: what it costs to call an image the other one",
+        metavar="CLASS=COST",
     )
 
 

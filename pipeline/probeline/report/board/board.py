@@ -129,7 +129,7 @@ class Board:
             {
                 "version": BOARD_VERSION,
                 "scores": sorted(
-                    [entry.data.name, digest(vars(score))] for entry in self.entries for score in entry.scores
+                    [entry.data.name, digest(encode(score))] for entry in self.entries for score in entry.scores
                 ),
                 "datasets": [encode(data) for data in self.datasets],
                 "latencies": [encode(latency) for latency in self.records.latencies],

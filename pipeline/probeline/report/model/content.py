@@ -12,10 +12,13 @@ from typing import Any
 from probeline.files.decode import encode
 from probeline.format import decimals
 from probeline.identity import digest
+from probeline.metrics.operating_point import Costs
 from probeline.report.model.conditions import Conditions, conditions
 from probeline.report.model.groups import ByGroup, Grouping, by_groups
+from probeline.report.model.operating import OperatingPoint, operating_point
 from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
+from probeline.report.model.two_classes import positive_class
 from probeline.report.records.published import PublishedComparison
 from probeline.results.curve import Curve
 from probeline.results.findings import Findings
@@ -76,6 +79,8 @@ class ReportContent:
     unlike: Sequence[Unlike] = ()
     groupings: Sequence[Grouping] = ()
     """The columns by whose values the test images are grouped."""
+    costs: Costs | None = None
+    """What an image of each of two classes costs that is called the other."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """The command that makes a row, by the key of its first score."""
     suggestions: Sequence[NotRun] = ()
@@ -127,6 +132,14 @@ class ReportContent:
         return [(titled, by_groups(titled.scores, self.groupings)) for titled in of_these]
 
     @cached_property
+    def operating_points(self) -> list[tuple[TitledRow, OperatingPoint | None]]:
+        """What each row costs at the threshold that validation chose; empty without costs."""
+        positive = positive_class([titled.scores for titled in self.titled])
+        if self.costs is None or positive is None:
+            return []
+        return [(titled, operating_point(titled.scores, self.costs, positive)) for titled in self.titled]
+
+    @cached_property
     def conditions(self) -> Conditions:
         """What the numbers depend on: headings, and the lines under each."""
         return conditions(self.scores, self.more_conditions, self.curves, self.range_tests)
@@ -143,9 +156,10 @@ class ReportContent:
         records = ("curves", "range_tests", "latencies", "qualities", *illustrations, "groupings", "robustness")
         names = (*records, "unlike", "not_run", "suggestions")
         return {
-            "scores": sorted(digest(vars(score)) for score in self.scores),
+            "scores": sorted(digest(encode(score)) for score in self.scores),
             **{name: [encode(record) for record in getattr(self, name)] for name in names},
             "conditions": {name: list(lines) for name, lines in self.more_conditions.items()},
+            "costs": self.costs,
             "commands": dict(self.commands),
             "published": self.published and self.published.to_json(),
             "doctor": self.findings and encode(self.findings),

@@ -11,6 +11,7 @@ import numpy as np
 
 from probeline.metrics.intervals import wilson
 from probeline.results.score import Score
+from probeline.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def two_classes(scores: Sequence[Score], positive: int | None) -> TwoClasses | N
     """Return the rates of a row; None if no class is positive."""
     if positive is None:
         return None
-    is_positive = np.asarray(scores[0].labels) == positive
-    predicted = np.asarray([score.predictions for score in scores]) == positive
+    predictions = np.asarray([score.predictions for score in scores])
+    return rates(np.asarray(scores[0].labels), predictions, positive, scores[0].class_names[positive])
+
+
+def rates(labels: IntArray, predictions: IntArray, positive: int, name: str) -> TwoClasses:
+    """Return the rates of predictions int64 [seeds, n], with labels [n], of the positive class and its name."""
+    is_positive, predicted = labels == positive, predictions == positive
     return TwoClasses(
-        scores[0].class_names[positive],
+        name,
         _rate(predicted[:, is_positive]),
         _rate(~predicted[:, ~is_positive]),
         fmean((own & is_positive).sum() / max(own.sum(), 1) for own in predicted),

@@ -250,3 +250,14 @@ def _is_as_requested(session: Session, curve: Curve) -> bool:
         )
 
     return any(is_of(settings) for settings, _ in requested_steps(session))
+
+
+def cached_features(session: Session) -> list[str]:
+    """Return the folders of the data set's cached features.
+
+    They are taken from the disk: scores are compared even if the settings name unknown or missing nets.
+    """
+    folder = session.settings.folders.cache / session.dataset.name
+    entries = (entry.parent for entry in folder.glob("*/*/entry.json"))
+    # Those of corrupted images are many, and no row is fitted on them.
+    return sorted(str(entry) for entry in entries if "@" not in entry.name or "@view" in entry.name)

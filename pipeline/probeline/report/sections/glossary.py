@@ -177,6 +177,11 @@ TERMS = (
         _if_any(lambda row: row.two_classes is not None),
     ),
     Term(
+        "operating point",
+        "The probability from which on an image is called the positive class: the one that costs least on validation.",
+        lambda content: content.costs is not None,
+    ),
+    Term(
         "AUROC",
         "Area under the ROC curve: how often an image of a class has a higher probability of it than another class's.",
         _if_any(lambda row: row.auroc is not None),

@@ -18,6 +18,7 @@ from probeline.report.sections.scores.comparisons import Disagreement, Pairs
 from probeline.report.sections.scores.groups import AccuracyByGroup
 from probeline.report.sections.scores.latency import LatencySection
 from probeline.report.sections.scores.learning import LearningCurves
+from probeline.report.sections.scores.operating import OperatingPoints
 from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.report.sections.scores.ranges import RangeTests
 from probeline.report.sections.scores.results import Results
@@ -31,6 +32,7 @@ GROUP = "probeline.sections"
 SECTIONS: tuple[Section, ...] = (
     Results(),
     ClassMetrics(),
+    OperatingPoints(),
     FigureSection(RESULTS, "cost", "Accuracy against time"),
     FigureSection(RESULTS, "ladder", "Training strategies"),
     LearningCurves(),
@@ -61,7 +63,7 @@ SECTIONS: tuple[Section, ...] = (
 
 _OTHERS = ""
 _MARKDOWN = (
-    *("results", "metrics", "groups", "calibration", "pairs", "learning", "ranges", "published"),
+    *("results", "metrics", "operating", "groups", "calibration", "pairs", "learning", "ranges", "published"),
     *("robustness", "unlike", "latency", "quality", "doctor", _OTHERS, "missing", "figures", "pictures", "making"),
 )
 """The order of report.md, in which sections of other distributions stand at `_OTHERS`."""

@@ -17,6 +17,8 @@ def compare_targets(session: Session, scores: Sequence[TargetScore], verbs: Mapp
     settings, console = session.settings, session.console
     if settings.compare.add:
         require_classes(session.dataset, "--add")
+    if settings.compare.costs:
+        require_classes(session.dataset, "--costs")
     rows = target_rows(scores)
     content = TargetContent(
         rows=rows,
