@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
+from probeline.format import count, decimals, listing, option, percent, points, probability, seconds, signed
 
 
 @pytest.mark.parametrize(("sizes", "places"), [([153], 1), ([999, 10_000], 1), ([1_000], 2), ([], 1)])
@@ -22,6 +22,14 @@ def test_percent() -> None:
 )
 def test_points_carry_a_sign_that_the_digits_bear_out(difference: float, text: str) -> None:
     assert points(difference, 1) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("+1.5", "+1.5"), ("-1,234.5", "−1,234.5"), ("2", "2"), ("0.00", "0.00"), ("-0.00", "0.00"), ("+0", "0")],
+)
+def test_only_a_number_other_than_zero_has_a_sign(number: str, text: str) -> None:
+    assert signed(number) == text
 
 
 @pytest.mark.parametrize(

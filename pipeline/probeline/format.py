@@ -23,8 +23,12 @@ def percent(share: float, places: int) -> str:
 
 def points(difference: float, places: int) -> str:
     """Return a difference of two shares in percentage points, signed: ``+3.10``, ``−0.25``, ``0.00``."""
-    text = f"{100 * difference:+.{places}f}"
-    return text[1:] if not text.strip("+-0.") else text.replace("-", "−")
+    return signed(f"{100 * difference:+.{places}f}")
+
+
+def signed(text: str) -> str:
+    """Return a formatted number with a minus sign for its hyphen; a zero has no sign: ``+0.0`` is ``0.0``."""
+    return text[1:] if text[:1] in ("+", "-") and not text.strip("+-0.,") else text.replace("-", "−")
 
 
 def probability(p: float) -> str:

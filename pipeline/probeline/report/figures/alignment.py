@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from probeline.format import signed
 from probeline.report.figures.classes import heat_map
 from probeline.report.figures.sheet import Sheet, legend_label
 from probeline.report.figures.style import INK, SIZE, SMALL
@@ -43,7 +44,7 @@ def alignment_map(alignment: FeatureAlignment) -> Sheet:
         for (line, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 ink = "white" if value > 0.6 else INK
-                text = f"{value:.2f}".replace("-", "−")
+                text = signed(f"{value:.2f}")
                 axes.text(column, line, text, ha="center", va="center", fontsize=SMALL, color=ink)
     bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=28, pad=0.02, ticks=[0, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from probeline.format import decimals, listing, percent, plural
+from probeline.format import decimals, listing, percent, plural, signed
 from probeline.names import describe_tap
 from probeline.results.quality.alignment import AlignedPair, FeatureAlignment
 from probeline.results.quality.features import ClusterFacts, FeatureQuality, RetrievalFacts
@@ -30,11 +30,7 @@ def feature_titles(nets: Sequence[Net]) -> list[str]:
 
 def number(value: float | None, places: int) -> str:
     """Return a number with some decimals, or `NONE`."""
-    return NONE if value is None else _signed(f"{value:,.{places}f}")
-
-
-def _signed(text: str) -> str:
-    return text.replace("-", "−")
+    return NONE if value is None else signed(f"{value:,.{places}f}")
 
 
 def in_percent(value: float | None, places: int) -> str:
@@ -85,7 +81,7 @@ def _retrieval_in_words(retrieval: RetrievalFacts) -> str:
 
 def spread(values: Sequence[float]) -> str:
     """Return the mean and the range over seeds: ``0.61 (0.58–0.64)``."""
-    return _signed(f"{fmean(values):.3f} ({min(values):.3f}–{max(values):.3f})")
+    return signed(f"{fmean(values):.3f} ({min(values):.3f}–{max(values):.3f})")
 
 
 def seeds_in_words(seeds: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probeline.format import count, decimals, seconds
+from probeline.format import count, decimals, seconds, signed
 from probeline.report.sections.tables import TextTable, text_table
 from probeline.report.targets.row import TargetRow, names_of
 from probeline.results.targets.words import METRICS, PER_TARGET
@@ -68,7 +68,7 @@ def _difference(row: TargetRow, places: int) -> str:
         return "not compared"
     words = METRICS[row.first.selected_by]
     value, low, high = (
-        ("+" if number > 0 else "") + words.shown(number, places).replace("-", "−")
+        signed(("+" if number > 0 else "") + words.shown(number, places))
         for number in (row.over_probe.value, *row.over_probe.interval)
     )
     return f"{value} ({low} to {high}{', significant' if row.over_probe.is_significant else ''})"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from math import factorial
 
-from probeline.format import count, listing, percent, plural, points, probability, seconds
+from probeline.format import count, listing, percent, plural, points, probability, seconds, signed
 from probeline.report.board.board import Board
 from probeline.report.board.cost import Cost, costs
 from probeline.report.board.sections.section import NO_CELL, BoardSection, table_section
@@ -134,7 +134,7 @@ def predictors_section(board: Board) -> BoardSection | None:
 
 
 def _correlation(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return signed(f"{value:+.2f}")
 
 
 def _perfect(n: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from probeline.format import decimals, percent, plural
+from probeline.format import decimals, percent, plural, signed
 from probeline.metrics.operating_point import Costs
 from probeline.report.model.content import ReportContent
 from probeline.report.model.operating import Cost, OperatingPoint, cheapest_class
@@ -68,8 +68,7 @@ def _cost_decimals(costs: Costs, n: int) -> int:
 
 def _cost(cost: Cost, places: int, *, sign: str = "") -> str:
     def shown(value: float) -> str:
-        text = f"{value:{sign}.{places}f}".replace("-", "−")
-        return text.lstrip("+−") if not float(text.replace("−", "-")) else text
+        return signed(f"{value:{sign}.{places}f}")
 
     ends = "" if cost.interval is None else " ({} to {})".format(*map(shown, cost.interval))
     return f"{shown(cost.value)}{ends}"
