@@ -14,8 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from probeline.commands import baselines, probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads import exact
-from probeline.evaluate.heads import method as seam
-from probeline.evaluate.heads.exact import RIDGE_L2
+from probeline.evaluate.heads.exact import PROBE_REFIT, RIDGE_L2
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.score import refit
 from probeline.evaluate.selection import select
@@ -199,9 +198,10 @@ def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Session, dict[str,
         assert score.nll >= 0
         assert score.top5 is not None
         assert score.top1 <= score.top5 <= 1
-        assert (score.optimism is None) == (score.method == "centroid")
+        is_alone = score.method in ("centroid", "probe-refit")
+        assert (score.optimism is None) == is_alone
         assert score.optimism is None or 0 <= score.optimism <= 1 - score.top1
-        assert (score.path == ()) == (score.method == "centroid")
+        assert (score.path == ()) == is_alone
     assert {name: score.chosen_by == "" for name, score in found.items() if name == "centroid"} == {"centroid": True}
 
 
@@ -286,29 +286,31 @@ def test_nothing_is_fitted_twice(
     assert calls == [*by_round, rows], "each round once, and the refit"
 
 
-def test_of_many_classes_a_refit_fits_the_selected_candidate_alone(
+def test_a_refit_fits_the_selected_candidate_alone(
     fitted: tuple[Session, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = fitted[1]["probe-refit"]
     session = Session(configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
-    monkeypatch.setattr(seam, "MANY_CLASSES", 9)
     calls: list[list[float]] = []
     plain = logistic.fit_path
     monkeypatch.setattr(
         logistic, "fit_path", lambda X, y, k, l2s, **on: calls.append(list(l2s)) or plain(X, y, k, l2s, **on)
     )
     probe.run(session)
-    after = {score.method: score for score in SCORES.load(session.reports)[0]}["probe-refit"]
-    assert calls[-1] == [before.chosen["l2"]]
-    assert (after.path, after.optimism) == ((), None)
-    for name in ("key", "chosen", "chosen_by", "val_top1", "predictions", "temperature", "trainable"):
-        assert getattr(after, name) == getattr(before, name), name
-    # Both are within 1e-6 of the objective (plus 0.01 nats) above its minimum.
-    assert after.certificate["objective"] == pytest.approx(before.certificate["objective"], rel=1e-6, abs=1e-8)
+    score = {score.method: score for score in SCORES.load(session.reports)[0]}["probe-refit"]
+    assert calls[-1] == [score.chosen["l2"]]
+    assert (score.path, score.optimism) == ((), None)
     features = CachedFeatures(session, *session.every_tap("squeezenet1_1"))
+    fold = features.load_refit_fold()
+    settings = features.fit_settings(score.options, score.seed)
+    among_all = PROBE_REFIT.refit(fold, settings, score.chosen)
+    # Both are within 1e-6 of the objective (plus 0.01 nats) above its minimum.
+    assert score.certificate["objective"] == pytest.approx(among_all.certificate.objective, rel=1e-6, abs=1e-8)
     calls.clear()
-    refit(features, after)
-    assert calls == [[before.chosen["l2"]]], "so does an export"
+    refit(features, score)
+    assert calls == [[score.chosen["l2"]]], "so does an export"
+    calls.clear()
+    refit(features, replace(score, path=({"l2": 1.0, "top1": 0.5, "test_top1": 0.5},)))
+    assert [len(l2s) for l2s in calls] == [len(score.options["l2"])], "one of an earlier program was fitted with all"
 
 
 def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew(

@@ -119,7 +119,7 @@ def test_an_old_record_is_read_and_sealed_as_before(name: str) -> None:
 
 
 def test_an_artifact_tells_all_of_a_score_but_single_images_epochs_and_candidates() -> None:
-    left_out = {"predictions", "labels", "history", "path", "class_names"}
+    left_out = {"predictions", "labels", "odds", "history", "path", "class_names"}
     assert {one.name for one in fields(Measured)} == {one.name for one in fields(Score)} - left_out | {"proof"}
 
 

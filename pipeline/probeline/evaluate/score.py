@@ -121,10 +121,7 @@ def score_head(
     else:
         fold = features.load_refit_fold()
         X_test = fold.X_heldout
-        if method.fits_alone(settings.classes):
-            heads, index = [method.refit(fold, settings, selection.selected)], 0
-        else:
-            heads = method.fit(fold, settings, selection.candidates)
+        heads, index = [method.refit(fold, settings, selection.selected, alone=True)], 0
     logits, choice = _score_on_test(features, method.logits(heads, X_test), selection, index)
     fit = _describe_fit(features, method, heads[index], selection, settings)
     seconds = time.perf_counter() - started
@@ -215,7 +212,7 @@ def refit_logits(features: CachedRows[Any], score: Score) -> Callable[[FloatArra
     method, vectors = head_method(score.method), vectors_of(features)
     settings = vectors.fit_settings(score.options, score.seed, vectors.fit_device(score))
     fold = vectors.load_refit_fold() if method.is_refit else vectors.load_selection_folds()[0]
-    heads = [method.refit(fold, settings, score.chosen)]
+    heads = [method.refit(fold, settings, score.chosen, alone=_was_fitted_alone(method, score))]
     return lambda rows: next(iter(method.logits(heads, apply(fold.scaler, rows))))
 
 
@@ -242,4 +239,13 @@ def refit(features: CachedRows[Any], score: Score) -> ExportedHead:
     method = head_method(score.method)
     settings = features.fit_settings(score.options, score.seed, features.fit_device(score))
     fold = features.load_refit_fold() if method.is_refit else features.load_selection_folds()[0]
-    return method.export(method.refit(fold, settings, score.chosen), fold, settings)
+    head = method.refit(fold, settings, score.chosen, alone=_was_fitted_alone(method, score))
+    return method.export(head, fold, settings)
+
+
+def _was_fitted_alone(method: MethodOf[Any, Any], score: Score) -> bool:
+    """Return whether a score is of a head that was fitted without the other candidates, and rounds accordingly.
+
+    Earlier programs fitted all candidates again for a refit; the score has their path.
+    """
+    return method.is_refit and not score.path

@@ -21,9 +21,6 @@ from probeline.types import DoubleArray, FloatArray, IntArray
 Candidate = Mapping[str, Any]
 """The names and values of the hyper-parameters that are compared."""
 
-MANY_CLASSES = 500
-"""Classes above which a refit on train and val fits the selected candidate alone; its score has no path then."""
-
 Head = TypeVar("Head")
 Rows = TypeVar("Rows")
 """What a head reads: vectors float32 [n, D], or tokens that are read when they are needed."""
@@ -217,7 +214,7 @@ class MethodOf(Protocol[Head, Rows]):
     is_seeded : bool
         Whether it is fitted once for each seed.
     is_refit : bool
-        Whether the selected candidate is fitted again on train and val before test is scored.
+        Whether the selected candidate is fitted again, alone, on train and val before test is scored.
     are_independent : bool
         Whether each candidate's fit is the same without the other candidates.
     weighs_classes : bool
@@ -300,16 +297,11 @@ class MethodOf(Protocol[Head, Rows]):
         """
         raise BadOption(f"{self.name} cannot be exported", expected="a method that has layers", got=self.name)
 
-    def fits_alone(self, classes: int) -> bool:
-        """Return whether the selected candidate is fitted again without the others."""
-        return self.are_independent or (self.is_refit and classes > MANY_CLASSES)
-
-    def refit(self, fold: FoldOf[Rows], settings: FitSettings, selected: Candidate) -> Head:
-        """Return the head of a score, fitted again as it was the first time."""
-        if self.fits_alone(settings.classes):
+    def refit(self, fold: FoldOf[Rows], settings: FitSettings, selected: Candidate, *, alone: bool = False) -> Head:
+        """Return the head of a score, fitted again as it was the first time: `alone`, or with the other candidates."""
+        if alone or self.are_independent:
             strength = next(iter(selected.values()), 0.0)
-            alone = Candidates((selected,), (strength,))
-            return self.fit(fold, settings, alone)[0]
+            return self.fit(fold, settings, Candidates((selected,), (strength,)))[0]
         candidates = self.candidates(settings, len(fold.y))
         return self.fit(fold, settings, candidates)[candidates.values.index(dict(selected))]
 
