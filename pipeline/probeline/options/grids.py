@@ -55,7 +55,7 @@ MLP: Mapping[str, Axis] = {
 """One hidden layer, with AdamW and the dropout that it needs."""
 
 ATTENTIVE: Mapping[str, Axis] = {
-    "lr": Axis((1e-3, 3e-3, 1e-2), (1e-12, 100.0)),
+    "lr": Axis((3e-4, 1e-3, 3e-3, 1e-2), (1e-12, 100.0)),
     "weight_decay": Axis((1e-2,), (0.0, 100.0)),
     "queries": Axis((8,), (1, 4096)),
     "heads": Axis((1,), (1, 4096)),
