@@ -8,12 +8,15 @@ from typing import Any
 from probeline.errors import BadData, Diverged, FoundUnreadable
 from probeline.evaluate.notices import say_missed_classes
 from probeline.evaluate.requests import outcome
+from probeline.evaluate.targets.score import target_outcome
 from probeline.finetuning.by_crew import train_by_crew
 from probeline.finetuning.fit import finetune, require_packages
 from probeline.finetuning.ranks import ALONE, Ranks, device_of_rank, joined, threads_of_rank
 from probeline.finetuning.requests import accumulate_over, plan_jobs
+from probeline.finetuning.targets.fit import finetune_targets
 from probeline.options.share import Share, torchrun_share
 from probeline.results.score import Score
+from probeline.results.targets.score import TargetScore
 from probeline.session import Session
 
 
@@ -31,19 +34,20 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _train(session: Session, ranks: Ranks) -> list[dict[str, Any]]:
     require_packages(session)
     fits = session.settings.fitting
-    scores: list[Score | None] = []
+    scores: list[Score | TargetScore | None] = []
+    train = finetune if session.dataset.targets is None else finetune_targets
     diverged: list[Diverged] = []
     for job in plan_jobs(session, range(fits.seed, fits.seed + fits.seeds)):
         try:
-            scores.append(finetune(job, ranks))
+            scores.append(train(job, ranks))
         except Diverged as error:
             diverged.append(error)
             session.console.say(f"finetune: {job.title}: training diverged: {error}")
     if diverged:
         raise diverged[0]
+    say_missed_classes(session, "finetune", [score for score in scores if isinstance(score, Score)])
     own = [score for score in scores if score is not None]
-    say_missed_classes(session, "finetune", own)
-    return [outcome(session, score) for score in own]
+    return [outcome(session, one) if isinstance(one, Score) else target_outcome(session, one) for one in own]
 
 
 def _train_together(session: Session, share: Share) -> list[dict[str, Any]]:

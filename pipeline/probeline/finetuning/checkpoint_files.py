@@ -26,9 +26,15 @@ class EpochMembers:
     epoch: Positive
     parts: Positive
     val_loss: Loss
-    val_top1: Share
     seconds: Seconds
-    val_score: Share | None = None
+    val_top1: Share | None = None
+    val_score: Number | None = None
+
+    def __post_init__(self) -> None:
+        if self.val_top1 is None and self.val_score is None:
+            raise ValueError("an epoch that nothing can be chosen by")
+        if self.val_top1 is not None and self.val_score is not None and not 0 <= self.val_score <= 1:
+            raise ValueError(f"val_score {self.val_score:.6g} of classes")
 
 
 @dataclass(frozen=True)

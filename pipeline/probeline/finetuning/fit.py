@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -12,6 +12,7 @@ import numpy as np
 from probeline.errors import Diverged
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
+from probeline.evaluate.targets.score import find_target_score
 from probeline.files.decode import encode
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob, candidate_folder, plan_jobs, request_training, selected_options
@@ -22,6 +23,7 @@ from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
 from probeline.results.score import SCORES, Score
 from probeline.results.score_words import second_task
+from probeline.results.targets.score import TargetScore
 from probeline.session import Session
 
 
@@ -52,7 +54,7 @@ class FinetuneCertificate:
 
 
 @dataclass
-class _Trials:
+class Trials:
     """What was trained of a grid of candidates; of all nets only the best one is kept in memory."""
 
     grid: Grid
@@ -63,10 +65,21 @@ class _Trials:
     diverged: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def remove_checkpoints(self, kept: Path) -> None:
+        """Remove all checkpoints but the best epoch's in the folder `kept`."""
+        from probeline.finetuning import checkpoint
+
+        for folder in self.folders:
+            checkpoint.remove(folder, "last")
+            if folder != kept:
+                checkpoint.remove(folder, "best")
+
 
 def is_scored(job: TrainingJob) -> bool:
     """Return whether a job has been scored."""
     request = request_training(job, selected_options(job))
+    if job.session.dataset.targets is not None:
+        return isinstance(find_target_score(job.session, job.backbone, request), TargetScore)
     return isinstance(find_score(job.session, job.backbone, request), Score)
 
 
@@ -110,12 +123,10 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     if ranks.broadcast(finished is not None):
         return finished
 
-    from probeline.finetuning import checkpoint
-
     job.warn_of_random_weights("finetune")
     is_wise = job.strategy == Strategy.WISE_FT
     trials = _take_over(job, ranks) if is_wise else None
-    trials = trials or _train_candidates(job, Grid(options, TRAIN), request.key, ranks)
+    trials = trials or train_candidates(job, Grid(options, TRAIN), request.key, ranks)
     interpolation = interpolate(job, trials.best, options["wise_steps"][0], ranks) if is_wise else None
     score = _score(job, request, trials, interpolation)
     if not ranks.is_first:
@@ -126,10 +137,7 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
         interpolation.save(kept, request.key)
     SCORES.save(session.reports, score)
     record_origin(session)
-    for folder in trials.folders:
-        checkpoint.remove(folder, "last")
-        if folder != kept:
-            checkpoint.remove(folder, "best")
+    trials.remove_checkpoints(kept)
     chosen = f", {option('alpha', score.chosen['alpha'])} chosen by {score.chosen_by}" if is_wise else ""
     session.console.result(f"{title}: test top-1 {score.top1:.4f}{chosen} in {score.warm_seconds:.0f} s")
     if second := second_task([score.certificate]):
@@ -137,10 +145,17 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     return score
 
 
-def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _Trials:
+def train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> Trials:
+    """Return the trials of all candidates of a grid, the best on val among them.
+
+    Raises
+    ------
+    Diverged
+        Every training diverged.
+    """
     candidates, title = grid.candidates(), f"finetune {job.title}"
     folder = job.folder(key)
-    trials: _Trials | None = None
+    trials: Trials | None = None
     diverged: list[str] = []
     for candidate in candidates:
         checkpoints = candidate_folder(folder, candidate)
@@ -153,10 +168,9 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _
                 raise
             diverged.append(", ".join(option(name, value) for name, value in candidate.items()))
             continue
-        trials = trials or _Trials(grid, run, candidate, diverged=diverged)
-        best = run.result.best
-        own = {job.session.settings.fitting.metric: best["val_score"]} if "val_score" in best else {}
-        trials.path.append({**candidate, "top1": best["val_top1"], **own, "nll": best["val_loss"]})
+        trials = trials or Trials(grid, run, candidate, diverged=diverged)
+        on_val = job.objective.on_val(run.result.best, job.session.settings.fitting.metric)
+        trials.path.append({**candidate, **on_val})
         trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds
         if run.result.selection_score > trials.best.result.selection_score:
@@ -166,17 +180,32 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _
     return trials
 
 
-def _take_over(job: TrainingJob, ranks: Ranks) -> _Trials | None:
+def _take_over(job: TrainingJob, ranks: Ranks) -> Trials | None:
     """Return the trials of a finished LP-FT that WiSE-FT goes on from, or None without one."""
     finished = find_lp_ft(job, ranks)
     if finished is None:
         return None
     run, score, grid = finished.run, finished.facts, finished.grid
     chosen, path, diverged = finished.candidate, list(score["path"]), list(score["diverged"])
-    return _Trials(grid, run, chosen, path=path, diverged=diverged, seconds=run.result.seconds)
+    return Trials(grid, run, chosen, path=path, diverged=diverged, seconds=run.result.seconds)
 
 
-def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials, interpolation: Interpolation | None) -> Score:
+def certify(job: TrainingJob, trials: Trials, diverged: Sequence[str]) -> dict[str, Any]:
+    """Return the certificate of the best of some trials, given what diverged in words."""
+    training, is_own = trials.best.training, job.strategy == Strategy.SCRATCH
+    certificate = FinetuneCertificate(
+        precision=job.session.settings.nets.precision,
+        backbone="own" if is_own else job.backbone.weights_sha256,
+        edge=trials.grid.edge(trials.chosen),
+        diverged=tuple(diverged),
+        parts=trials.best.result.best["parts"],
+        cut=training.cut,
+    )
+    adapters = {} if training.adapters is None else {"adapters": encode(training.adapters)}
+    return {**encode(certificate), **adapters}
+
+
+def _score(job: TrainingJob, request: ScoreRequest, trials: Trials, interpolation: Interpolation | None) -> Score:
     session, backbone = job.session, job.backbone
     training, result, splits = trials.best.training, trials.best.result, session.splits
     val = training.predict(splits.val, training.feeds.val)
@@ -192,15 +221,6 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials, interpolati
         path += [{**trials.chosen, **point} for point in points]
         diverged += [option("alpha", alpha) for alpha in interpolation.diverged]
         seconds += interpolation.seconds
-    certificate = FinetuneCertificate(
-        precision=session.settings.nets.precision,
-        backbone=backbone.weights_sha256 if job.strategy != Strategy.SCRATCH else "own",
-        edge=trials.grid.edge(trials.chosen),
-        diverged=tuple(diverged),
-        parts=result.best["parts"],
-        cut=training.cut,
-    )
-    adapters = {} if training.adapters is None else {"adapters": encode(training.adapters)}
     y_val = session.dataset.parts[splits.val.part].labels[splits.val.rows]
     return Score(
         **score_fields(session, backbone, request, training.device, test.main, (y_val, val.main)),
@@ -213,7 +233,7 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials, interpolati
         warm_seconds=seconds,
         cold_seconds=seconds + training.seconds,
         converged=True,
-        certificate={**encode(certificate), **adapters, **job.objective.certify(val, test)},
+        certificate={**certify(job, trials, diverged), **job.objective.certify(val, test)},
         optimism=optimism,
         history=result.history,
         path=tuple(path),

@@ -72,14 +72,16 @@ def probe_head(net: nn.Module, tap: Tap, weight: FloatArray, bias: FloatArray) -
 
     So training starts where the probe ends, and the features below are not torn by the gradients of a random head
     (Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR).
-    Weight float32 [K or 1, D] and bias float32 [K or 1] are for features that are not standardised.
+    Weight float32 [K, D] and bias float32 [K] are for features that are not standardised; of two classes they may have
+    one row.
     """
     from probeline.evaluate.heads.method import expand_two_classes  # here, as exported predictors need none of it
 
-    weight, bias = expand_two_classes(weight, bias)
     layer = next(
         module for module in net.get_submodule(tap.head).modules() if isinstance(module, nn.Linear | nn.Conv2d)
     )
+    if len(layer.weight) == 2 * len(weight):
+        weight, bias = expand_two_classes(weight, bias)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight).view_as(layer.weight))
         layer.bias.copy_(torch.from_numpy(bias))  # type: ignore[union-attr]

@@ -15,10 +15,10 @@ from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.checks import check_strategies, first_of
 from probeline.results.members import SecondTaskAccuracy, SecondTaskFacts
 from probeline.session import Session
-from probeline.types import DROPPED, FloatArray, IntArray, Split
+from probeline.types import DROPPED, AnyArray, DataSet, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetuning.training.losses import CrossEntropy
+    from probeline.finetuning.training.losses import CrossEntropy, TrainingLoss
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,20 @@ class Objective:
         """Duration of what it needs before training."""
         return 0.0
 
-    def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
+    def outputs(self, dataset: DataSet) -> int:
+        """Return the number of outputs of the main head."""
+        return len(dataset.class_names)
+
+    def truth(self, dataset: DataSet, part: str) -> AnyArray:
+        """Return what the main head is trained on, for each row of a part: classes int64 [N]."""
+        return dataset.parts[part].labels
+
+    def on_val(self, epoch: Mapping[str, Any], metric: str) -> dict[str, Any]:
+        """Return what a score's path holds of a candidate, given the record of its best epoch."""
+        own = {metric: epoch["val_score"]} if "val_score" in epoch else {}
+        return {"top1": epoch["val_top1"], **own, "nll": epoch["val_loss"]}
+
+    def make_loss(self, options: Mapping[str, Any]) -> TrainingLoss:
         """Return the loss, given the options of training."""
         from probeline.finetuning.training.losses import CrossEntropy
 

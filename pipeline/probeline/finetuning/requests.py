@@ -13,9 +13,16 @@ from probeline.evaluate.requests import ScoreRequest, request_score
 from probeline.finetuning.feeds import CROP_SCALE
 from probeline.finetuning.fitted_probe import FittedProbe
 from probeline.finetuning.objectives import Objective, load_objectives
+from probeline.finetuning.targets.objective import (
+    TargetObjective,
+    check_training_words,
+    load_target_objectives,
+    task_of_training,
+)
+from probeline.finetuning.targets.probe import FittedTargetProbe
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION
-from probeline.names import FROM_PROBE, Strategy, method_of
+from probeline.names import FROM_PROBE, SINGLE_LABEL, Strategy, method_of
 from probeline.options.grids import TRAIN, grid, train_axes
 from probeline.options.groups.fitting import TrainOptions
 from probeline.options.settings import Settings
@@ -33,7 +40,7 @@ class TrainingJob:
     ----------
     backbone : Backbone
         At its penultimate tap, with the weights that the strategy starts from.
-    probe : FittedProbe
+    probe : FittedProbe or FittedTargetProbe
         Where LP-FT and WiSE-FT start.
     """
 
@@ -41,7 +48,7 @@ class TrainingJob:
     backbone: Backbone
     strategy: str
     seed: int
-    probe: FittedProbe
+    probe: FittedProbe | FittedTargetProbe
     objective: Objective
 
     @property
@@ -65,16 +72,27 @@ class TrainingJob:
 
 
 def plan_jobs(session: Session, seeds: Iterable[int]) -> Iterator[TrainingJob]:
-    """Yield the job of every backbone, strategy and seed that the settings name."""
+    """Yield the job of every backbone, strategy and seed that the settings name.
+
+    Raises
+    ------
+    BadOption
+        An option has no use for the task of the data set.
+    """
     strategies, seeds = session.settings.training.strategies, tuple(seeds)
-    objectives = load_objectives(session, strategies)
+    check_training_words(session.settings, task_of_training(session.dataset))
+    load = load_objectives if session.dataset.targets is None else load_target_objectives
+    objectives = load(session, strategies)
     for text in session.settings.nets.backbones:
         pretrained, _ = session.backbone(text)
-        probe = FittedProbe(session, pretrained)
+        plain = FittedProbe(session, pretrained)
         for strategy in strategies:
-            backbone = starting_backbone(pretrained, strategy)
+            backbone, objective = starting_backbone(pretrained, strategy), objectives[strategy]
+            probe: FittedProbe | FittedTargetProbe = plain
+            if isinstance(objective, TargetObjective):
+                probe = FittedTargetProbe(session, pretrained, objective.scale)
             for seed in seeds:
-                yield TrainingJob(session, backbone, strategy, seed, probe, objectives[strategy])
+                yield TrainingJob(session, backbone, strategy, seed, probe, objective)
 
 
 def starting_backbone(backbone: Backbone, strategy: str) -> Backbone:
@@ -82,15 +100,17 @@ def starting_backbone(backbone: Backbone, strategy: str) -> Backbone:
     return replace(backbone, weights="none") if strategy == Strategy.SCRATCH else backbone
 
 
-def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, ...]]:
+def training_options(settings: Settings, strategy: str, task: str = SINGLE_LABEL) -> dict[str, tuple[Any, ...]]:
     """Return the values of each option of a strategy's training but its seed; of several all are tried."""
     training = settings.training
     given = {name for name, _, _ in (word.partition("=") for word in training.train)}
     grid_values = grid("train", TRAIN, training.train).values
-    axes = train_axes(strategy)
+    axes = train_axes(strategy, task)
     values = {name: grid_values[name] if name in given else axis.values for name, axis in axes.items()}
     if "lr" not in given:
         values["lr"] = (training.lr,)
+    if values.get("loss") == ("mse",):
+        del values["huber_delta"]
     return {
         **values,
         "epochs": (training.epochs,),
@@ -109,8 +129,11 @@ def options_with_selection(session: Session, strategy: str) -> dict[str, tuple[A
 
     The last two are there unless they are the defaults.
     """
+    options = training_options(session.settings, strategy, task_of_training(session.dataset))
+    if session.dataset.targets is not None:
+        return options
     fitted = fit_options(session.settings, session.dataset.class_names)
-    return {**training_options(session.settings, strategy), **{name: (value,) for name, value in fitted.items()}}
+    return {**options, **{name: (value,) for name, value in fitted.items()}}
 
 
 def selected_options(job: TrainingJob) -> dict[str, tuple[Any, ...]]:

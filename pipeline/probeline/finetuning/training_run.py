@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,12 @@ from probeline.identity import digest
 from probeline.names import FEW_PARAMETERS, FROM_PROBE, TOP1, Strategy
 from probeline.results.members import AdapterFacts
 from probeline.results.score_words import adapters_in_words
-from probeline.session import Session
-from probeline.types import FloatArray, Split
+from probeline.types import FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from probeline.finetuning.training.losses import CrossEntropy
     from probeline.finetuning.training.setup import Feed, ValidationSet
     from probeline.finetuning.training.trainer import Trainer, TrainingResult
 
@@ -45,7 +45,8 @@ class PreparedTraining:
 
     trainer: Trainer
     feeds: Feeds
-    classes: int
+    outputs: int
+    """Of the main head."""
     device: str
     seconds: float
     adapters: AdapterFacts | None = None
@@ -66,7 +67,7 @@ class PreparedTraining:
 
         with exact_float32(self.trainer.options.precision):
             output: FloatArray = self.trainer.predict(split.rows, feed).numpy()
-        return Logits(output[:, : self.classes], output[:, self.classes :])
+        return Logits(output[:, : self.outputs], output[:, self.outputs :])
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,16 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
     from probeline.backbones.device import choose, decoding_threads, describe
     from probeline.backbones.stages import find_stages
     from probeline.finetuning.head import fresh_head, probe_head
+    from probeline.finetuning.training.losses import CrossEntropy
     from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
     from probeline.finetuning.training.trainer import Trainer
     from probeline.finetuning.training.unfreezing import only_biases, plan_unfreezing
 
     session, backbone, objective = job.session, job.backbone, job.objective
     settings = session.settings
-    numbers = {field.name for field in fields(TrainingOptions)} & options.keys()
-    training = TrainingOptions(
-        **{name: options[name] for name in numbers}, precision=settings.nets.precision, seed=job.seed
-    )
+    names = {field.name for field in fields(TrainingOptions)} & options.keys()
+    values = {"label_smoothing": 0.0, **{name: options[name] for name in names}}  # there is none of numbers
+    training = TrainingOptions(**values, precision=settings.nets.precision, seed=job.seed)
     device = choose(settings.compute.device)
     from_scratch, from_probe = job.strategy == Strategy.SCRATCH, job.strategy in FROM_PROBE
     loaded = session.random_net_of(backbone) if from_scratch else session.net_of(backbone)
@@ -111,17 +112,12 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
     if feeds is None:
         threads = decoding_threads(device, settings.compute.workers)
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
-    classes = len(session.dataset.class_names)
-    fresh_head(net, tap, classes, training.seed, training.dropout, objective.second_classes)
-    train_part = session.dataset.parts[session.splits.train.part]
-    weights = weights_in(options, session.dataset.class_names)
-    loss = replace(
-        objective.make_loss(options),
-        metric=options.get("select_by", TOP1),
-        class_weights=None
-        if weights is None
-        else tuple(class_weights(train_part.labels[session.splits.train.rows], classes, weights).tolist()),
-    )
+    outputs, train_split = objective.outputs(session.dataset), session.splits.train
+    fresh_head(net, tap, outputs, training.seed, training.dropout, objective.second_classes)
+    labels = objective.truth(session.dataset, train_split.part)
+    loss = objective.make_loss(options)
+    if isinstance(loss, CrossEntropy):
+        loss = _of_classes(loss, options, session.dataset.class_names, labels[train_split.rows])
     seconds = feeds.seconds + objective.seconds
     if from_probe:
         probe_head(net, tap, *job.probe.layer)
@@ -141,7 +137,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         unfreezing,
         backbone.preprocess,
         feeds.train,
-        train_part.labels,
+        labels,
         device,
         training,
         loss,
@@ -151,15 +147,24 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks 
         keeps_statistics=job.strategy in FEW_PARAMETERS,
     )
     words = describe(device) if ranks.count == 1 else f"{ranks.count} x {describe(device)}"
-    return PreparedTraining(Trainer(setup), feeds, classes, words, seconds, facts)
+    return PreparedTraining(Trainer(setup), feeds, outputs, words, seconds, facts)
 
 
-def validation_set(session: Session, training: PreparedTraining) -> ValidationSet:
+def _of_classes(
+    loss: CrossEntropy, options: Mapping[str, Any], class_names: Sequence[str], labels: IntArray
+) -> CrossEntropy:
+    """Return a loss with the metric that selects and the weights of the classes, given the train rows' labels."""
+    weights = weights_in(options, class_names)
+    of_classes = None if weights is None else tuple(class_weights(labels, len(class_names), weights).tolist())
+    return replace(loss, metric=options.get("select_by", TOP1), class_weights=of_classes)
+
+
+def validation_set(job: TrainingJob, training: PreparedTraining) -> ValidationSet:
     """Return the images that choose the epoch."""
     from probeline.finetuning.training.setup import ValidationSet
 
-    val = session.splits.val
-    return ValidationSet(val.rows, training.feeds.val, session.dataset.parts[val.part].labels)
+    dataset, val = job.session.dataset, job.session.splits.val
+    return ValidationSet(val.rows, training.feeds.val, job.objective.truth(dataset, val.part))
 
 
 def train(
@@ -180,7 +185,7 @@ def train(
     with exact_float32(trainer.options.precision):
         result = trainer.fit(
             session.splits.train.rows,
-            validation_set(session, training),
+            validation_set(job, training),
             key=checkpoint_key(key, training.cut),
             folder=folder,
             console=session.console,

@@ -142,7 +142,7 @@ def interpolate(job: TrainingJob, run: TrainingRun, steps: int, ranks: Ranks = A
     started = time.perf_counter()
     trainer = run.training.trainer
     line = WeightLine(trainer, ranks.broadcast_tensors(dict(run.start)))
-    val = validation_set(job.session, run.training)
+    val = validation_set(job, run.training)
     with exact_float32(trainer.options.precision):
         measured = [{"alpha": i / steps, **line.measure(i / steps, val)} for i in range(steps + 1)]
     points = [point for point in measured if math.isfinite(point["val_loss"])]

@@ -10,6 +10,9 @@ import numpy as np
 from probeline.heads.checks import check_features
 from probeline.types import FloatArray
 
+CERTAIN = 40.0
+"""The logit of a label that all known rows have, or minus that of one that none has."""
+
 
 @dataclass(frozen=True)
 class Certificate:

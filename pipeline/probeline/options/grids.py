@@ -10,7 +10,16 @@ from itertools import product
 from typing import Any
 
 from probeline.errors import BadOption, nearest
-from probeline.names import AT_ONE_RATE, DISTILLED, LORA_OPTIONS, TWO_HEADED, Strategy
+from probeline.names import (
+    AT_ONE_RATE,
+    DISTILLED,
+    LORA_OPTIONS,
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    TWO_HEADED,
+    Strategy,
+)
 
 _MOST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_]+([.+][A-Za-z0-9_]+){0,30}")
@@ -94,6 +103,8 @@ TRAIN: Mapping[str, Axis] = {
     "lora_dropout": Axis((0.0,), _SHARE),
     "lora_targets": Axis(("auto",), ()),
     "wise_steps": Axis((10,), (1, 1000), several=False),
+    "loss": Axis(("mse",), ("huber", "mse"), several=False),
+    "huber_delta": Axis((1.0,), (1e-6, 1e6)),
 }
 """How a whole net, or its upper part, is trained."""
 
@@ -105,10 +116,26 @@ CONCERNS: Mapping[str, Sequence[Strategy]] = {
 }
 """The strategies that use an axis of `TRAIN` which others do not."""
 
+OF_NUMBERS = ("loss", "huber_delta")
+"""Axes of `TRAIN` that only numbers use."""
 
-def train_axes(strategy: str) -> dict[str, Axis]:
-    """Return the axes of `TRAIN` that a strategy uses, with its own defaults."""
-    axes = {name: axis for name, axis in TRAIN.items() if strategy in CONCERNS.get(name, (strategy,))}
+UNUSED: Mapping[str, Sequence[str]] = {
+    SINGLE_LABEL: OF_NUMBERS,
+    MULTI_LABEL: OF_NUMBERS,
+    REGRESSION: ("label_smoothing",),
+}
+"""Axes of `TRAIN` that a task has no use for."""
+
+
+def train_axes(strategy: str, task: str = SINGLE_LABEL) -> dict[str, Axis]:
+    """Return the axes of `TRAIN` that a strategy uses for a task, with their own defaults."""
+    axes = {
+        name: axis
+        for name, axis in TRAIN.items()
+        if strategy in CONCERNS.get(name, (strategy,)) and name not in UNUSED[task]
+    }
+    if task == REGRESSION:  # a mirrored or cropped image may not have the number any more
+        axes["augment"] = replace(TRAIN["augment"], values=("none",))
     return axes | ({"body": replace(TRAIN["body"], values=(1.0,))} if strategy in AT_ONE_RATE else {})
 
 

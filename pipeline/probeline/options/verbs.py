@@ -68,7 +68,6 @@ _VERBS = (
         "train the net or its upper stages, from its weights and from scratch",
         _names(*_NET, "views", "compute", "fitting", "training", *_CREW, *_STEP),
         needs_images=True,
-        needs_classes=True,
     ),
     Verb(
         "lrfind",

@@ -52,6 +52,8 @@ class OptionMembers:
     lora_alpha: NotNegative | tuple[NotNegative, ...] | None = None
     lora_dropout: Share | tuple[Share, ...] | None = None
     lora_targets: Name | tuple[Name, ...] | None = None
+    loss: Literal["huber", "mse"] | None = None
+    huber_delta: NotNegative | tuple[NotNegative, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.teacher is not None and (self.alpha is None or self.temperature is None):
@@ -153,6 +155,20 @@ class EpochMembers:
 
 
 Epoch = Annotated[Mapping[str, Any], Members(EpochMembers)]
+
+
+@dataclass(frozen=True)
+class TargetEpochMembers:
+    """One epoch of a training on labels or numbers."""
+
+    epoch: Positive
+    train_loss: Loss | None = None
+    val_loss: Loss | None = None
+    val_score: Number | None = None
+    stages: Count | None = None
+
+
+TargetEpoch = Annotated[Mapping[str, Any], Members(TargetEpochMembers)]
 
 
 @dataclass(frozen=True)

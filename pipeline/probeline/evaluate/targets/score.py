@@ -19,7 +19,7 @@ from probeline.results.methods import method_info
 from probeline.results.store import SkippedFile
 from probeline.results.targets.score import TARGET_SCORES, TargetScore
 from probeline.session import Session
-from probeline.types import DoubleArray
+from probeline.types import AnyArray, Backbone, DoubleArray
 
 Head = TypeVar("Head")
 
@@ -42,7 +42,8 @@ def score_targets(features: CachedFeatures, verb: str) -> list[TargetScore]:
 
 def are_targets_scored(features: CachedFeatures, verb: str) -> bool:
     """Return whether all methods of a verb are scored on some features."""
-    scores = (_find(features, request_target_score(features, method)) for method in _methods(features, verb))
+    requests = (request_target_score(features, method) for method in _methods(features, verb))
+    scores = (find_target_score(features.session, features.backbone, request) for request in requests)
     return all(isinstance(score, TargetScore) for score in scores)
 
 
@@ -55,10 +56,19 @@ def request_target_score(features: CachedFeatures, method: TargetMethod[Any]) ->
     return features.request(method.name, None, **method.options(features.session.settings.heads))
 
 
-def _find(features: CachedFeatures, request: ScoreRequest) -> TargetScore | SkippedFile | None:
-    backbone = features.backbone
+def find_target_score(session: Session, backbone: Backbone, request: ScoreRequest) -> TargetScore | SkippedFile | None:
+    """Return the score that is requested, None if it does not exist."""
     names = (backbone.name, backbone.weights, request.method, request.seed, request.key)
-    return TARGET_SCORES.find(features.session.reports, *names)
+    return TARGET_SCORES.find(session.reports, *names)
+
+
+def find_finished_target_score(
+    session: Session, backbone: Backbone, request: ScoreRequest, title: str
+) -> TargetScore | None:
+    """Return the score that is requested and say that it is skipped; None if it is yet to be made."""
+    found = find_target_score(session, backbone, request)
+    known = f" (test {headline(found)})" if isinstance(found, TargetScore) else ""
+    return reuse(session, found, session.reports / "targets", title, f"{title}: already scored, skipped{known}")
 
 
 def score_method(
@@ -68,10 +78,7 @@ def score_method(
     session, shared = features.session, {} if shared is None else shared
     task = target_task(targets_of(features).task)
     request, title = request_target_score(features, method), features.title(method.name, None)
-    found = _find(features, request)
-    known = _headline(task, found) if isinstance(found, TargetScore) else ""
-    message = f"{title}: already scored, skipped{known and f' (test {known})'}"
-    if (finished := reuse(session, found, session.reports / "targets", title, message)) is not None:
+    if (finished := find_finished_target_score(session, features.backbone, request, title)) is not None:
         return finished
     features.prepare(method_info(method.name).verb)
     fit = TargetFit(request.options, device=features.fit_device())
@@ -86,7 +93,7 @@ def score_method(
     TARGET_SCORES.save(session.reports, score)
     chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
     session.console.result(
-        f"{title}: test {_headline(task, score)}"
+        f"{title}: test {headline(score)}"
         + (f", {chosen} chosen by {score.chosen_by}" if chosen else "")
         + f", {score.warm_seconds:.1f} s"
     )
@@ -98,9 +105,17 @@ def canonical_name(method: TargetMethod[Any]) -> str:
     return f"{type(method).__name__} {method.task}"
 
 
-def _headline(task: TargetTask, score: TargetScore) -> str:
+def headline(score: TargetScore) -> str:
+    """Return the metric that selects, on test."""
     value = score.metrics[score.selected_by].value
-    return f"{task.title} " + ("undefined" if value is None else f"{value:.4f}")
+    return f"{target_task(score.task).title} " + ("undefined" if value is None else f"{value:.4f}")
+
+
+def groups_of_test(session: Session) -> AnyArray | None:
+    """Return the groups of the test rows, [n_test]; None without groups."""
+    test = session.splits.test
+    of_part = session.dataset.groups.get(test.part)
+    return None if of_part is None else of_part[test.rows]
 
 
 def _score_on_test(
@@ -130,8 +145,7 @@ def _score_on_test(
         outputs = own if number == index else outputs
     if outputs is None:
         raise ValueError(f"{len(path)} outputs for candidate {index}")
-    of_part = session.dataset.groups.get(splits.test.part)
-    groups = None if of_part is None else of_part[splits.test.rows]
+    groups = groups_of_test(session)
     trainable, head = method.count_parameters(heads[index]), heads[index]
     on_all = {"n_train": len(splits.train) + len(splits.val)} if method.is_refit else {}
     seconds = time.perf_counter() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,35 @@ from probeline.names import TOP1
 from probeline.types import DROPPED, IntArray
 
 
+class TrainingLoss(Protocol):
+    """What a training minimises, and what it measures on val.
+
+    Attributes
+    ----------
+    counts : str or None
+        What the history calls the mean over train images of the second number that `loss` returns; None to leave it
+        out.
+    """
+
+    counts: ClassVar[str | None]
+
+    def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of train images, and a sum over them that is counted; both without axes.
+
+        Output float32 [n, K] and labels, int64 [n] or float32 [n, K], are on one device; rows int64 [n] are of the
+        train part. Several parts of a batch, each weighted by its share of the images, have the loss of the batch.
+        """
+        ...
+
+    def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:
+        """Return what an epoch's history holds of the images of these rows of the val part: val_loss among it.
+
+        The epoch with the highest ``val_score`` is chosen, or ``val_top1`` without it; of equal ones that with the
+        lowest ``val_loss``.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class CrossEntropy:
     """The cross-entropy of the labels.
@@ -22,6 +51,8 @@ class CrossEntropy:
     While the net trains, the share `smoothing`, in [0, 1), of the target is spread over all classes, and each image's
     loss is multiplied by the weight of its class.
     """
+
+    counts: ClassVar[str | None] = "train_top1"
 
     smoothing: float
     metric: str = field(default=TOP1, kw_only=True)

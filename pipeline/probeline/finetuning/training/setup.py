@@ -12,7 +12,7 @@ from torch import nn
 from probeline.backbones.penultimate import Tap
 from probeline.backbones.stages import Stage
 from probeline.finetuning.ranks import ALONE, Ranks
-from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.losses import TrainingLoss
 from probeline.finetuning.training.unfreezing import UnfreezingPlan
 from probeline.heads.minibatch.sgd import Optimizer
 from probeline.heads.minibatch.training import Schedule
@@ -86,10 +86,10 @@ class TrainingOptions:
 class TrainingSetup:
     """All that one training of one net begins with.
 
-    The net has its new head and is trained in place; `stages` begin at the image. `feed` and labels int64 [N] are of
-    the part that train rows come from. `cut` is the stage whose input the feeds give; without it they give pixels.
-    With several `ranks` each process has a setup, which differs in `ranks` and `device` alone. `keeps_statistics` is
-    whether BatchNorm runs with the statistics that it has, also if its parameters are trained.
+    The net has its new head and is trained in place; `stages` begin at the image. `feed` and labels, int64 [N] or
+    float32 [N, K], are of the part that train rows come from. `cut` is the stage whose input the feeds give; without it
+    they give pixels. With several `ranks` each process has a setup, which differs in `ranks` and `device` alone.
+    `keeps_statistics` is whether BatchNorm runs with the statistics that it has, also if its parameters are trained.
     """
 
     net: nn.Module
@@ -98,10 +98,10 @@ class TrainingSetup:
     unfreezing: UnfreezingPlan
     preprocess: Preprocess
     feed: Feed
-    labels: IntArray
+    labels: AnyArray
     device: torch.device
     options: TrainingOptions
-    loss: CrossEntropy
+    loss: TrainingLoss
     start: Start = "fresh"
     cut: Stage | None = None
     ranks: Ranks = ALONE
@@ -110,8 +110,8 @@ class TrainingSetup:
 
 @dataclass(frozen=True, eq=False)
 class ValidationSet:
-    """The images that choose the epoch: their rows int64 [n], and feed and labels int64 [N] of the part they are in."""
+    """The images that choose the epoch: their rows int64 [n], and feed and labels [N] of the part they are in."""
 
     rows: IntArray
     feed: Feed
-    labels: IntArray
+    labels: AnyArray

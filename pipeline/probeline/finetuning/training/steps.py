@@ -90,7 +90,7 @@ class Stepper:
         Order and augmentation depend on (seed, epoch) alone. Dropout does too if batches go through the net whole; in
         parts, each part draws by the numbers of epoch, batch and part, so that it may run in any process. Until it is
         closed, the global random state is the epoch's. Yields the number of images of each batch, their summed loss,
-        and how many of them were classified correctly, before the step.
+        and the sum of what the loss counts, before the step.
         """
         seed, device = self._options.seed, self._setup.device
         batches = self._split(np.random.default_rng([seed, epoch]).permutation(rows))[: len(shares)]
@@ -112,7 +112,7 @@ class Stepper:
         return [(number, slice(int(part[0]), int(part[-1]) + 1)) for number, part in enumerate(parts)]
 
     def step(self, inputs: Tensor, labels: Tensor, rows: IntArray, draw: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """Take one step, and return the summed loss and the number of correct answers of its images.
+        """Take one step, and return the summed loss of its images and the sum of what the loss counts.
 
         Inputs and labels are those of the rows that go through the net in this process, which are all if it is alone.
         `draw` is the seed and the number of the epoch and of the batch.

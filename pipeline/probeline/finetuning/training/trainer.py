@@ -35,8 +35,8 @@ class TrainingResult:
     Attributes
     ----------
     history : tuple of mappings
-        Per epoch: epoch, lr (of the head, at the epoch's first step), train_loss, train_top1 (on augmented images),
-        val_loss, val_top1 and what else the loss measures on val, seconds.
+        Per epoch: epoch, lr (of the head, at the epoch's first step), train_loss, train_top1 (on augmented images; of
+        classes alone), val_loss and what else the loss measures on val, seconds.
     best_epoch : int
         The epoch, from 1, whose weights the net now has: highest val_score, or val top-1 without one, then lowest val
         loss, then earliest.
@@ -72,7 +72,7 @@ class TrainingResult:
 
 
 def _selection_score(epoch: Mapping[str, Any]) -> tuple[float, float]:
-    return epoch.get("val_score", epoch["val_top1"]), -epoch["val_loss"]
+    return epoch["val_score"] if "val_score" in epoch else epoch["val_top1"], -epoch["val_loss"]
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
@@ -162,7 +162,7 @@ class Trainer:
                 started = time.perf_counter()
                 run = partial(self.run_epoch, train, epoch)
                 too_large = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes"
-                loss, top1 = stepper.run_until_it_fits(run, advance, console, too_large, state)
+                loss, counted = stepper.run_until_it_fits(run, advance, console, too_large, state)
                 _check_finite("training", loss, epoch)
                 measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
                 _check_finite("val", measured["val_loss"], epoch)
@@ -177,7 +177,7 @@ class Trainer:
                             "stages": sum(self.setup.unfreezing.trained(epoch)),
                             "parts": stepper.parts,
                             "train_loss": loss,
-                            "train_top1": top1,
+                            **({} if self.setup.loss.counts is None else {self.setup.loss.counts: counted}),
                             **measured,
                             "seconds": time.perf_counter() - started,
                         }
@@ -245,7 +245,7 @@ class Trainer:
         return best[0] if checkpoint.is_of_net(self.net, best[0]) else None
 
     def run_epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
-        """Train for one epoch, and return its mean loss and top-1 on the augmented images."""
+        """Train for one epoch, and return means over its augmented images: the loss, and what the loss counts."""
         self.stepper.set_modes(epoch)
         loss_sum = correct_sum = torch.zeros((), device=self.setup.device)
         checked = time.monotonic()

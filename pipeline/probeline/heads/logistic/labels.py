@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from probeline.heads.linear import Certificate
+from probeline.heads.linear import CERTAIN, Certificate
 from probeline.heads.linear import Head as BinaryHead
 from probeline.heads.logistic.path import fit_path
 from probeline.types import FloatArray
-
-CERTAIN = 40.0
-"""The bias of a label whose known rows all have it, or minus that of none."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from probeline.files.limits import (
 from probeline.files.packed import PackedFloats
 from probeline.identity import TARGET_SCORE_VERSION
 from probeline.names import MULTI_LABEL
-from probeline.results.members import Candidate, Certificate, Chosen, Environment, Epoch, Options
+from probeline.results.members import Candidate, Certificate, Chosen, Environment, Options, TargetEpoch
 from probeline.results.methods import method_info
 from probeline.results.store import RecordKind
 
@@ -99,7 +99,8 @@ class TargetScore:
     """The same with feature extraction."""
     converged: bool
     certificate: Certificate = field(default_factory=dict)
-    history: tuple[Epoch, ...] = ()
+    history: tuple[TargetEpoch, ...] = ()
+    """Per epoch, if there are epochs: the losses of training and on val, and ``val_score``, the metric that selects."""
     path: tuple[Candidate, ...] = ()
     """Per candidate: its hyper-parameters, and the metrics on val and on test, the latter after the selection."""
     environment: Environment = field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""The exact probe of several labels or of numbers, where LP-FT starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.method import Candidates
+from probeline.evaluate.targets.method import TargetFit
+from probeline.evaluate.targets.methods import target_method
+from probeline.evaluate.targets.selection import select
+from probeline.evaluate.targets.task import target_task
+from probeline.finetuning.targets.objective import targets_of
+from probeline.finetuning.targets.scale import TargetScale
+from probeline.names import PENULTIMATE, Method
+from probeline.session import Session
+from probeline.types import Backbone, FloatArray
+
+
+class FittedTargetProbe:
+    """The exact probe of a backbone at its penultimate tap, selected as ``probe`` does, fitted when it is first used.
+
+    Its head is for targets as `scale` standardises them.
+    """
+
+    def __init__(self, session: Session, backbone: Backbone, scale: TargetScale) -> None:
+        self._session, self.backbone, self._scale = session, backbone, scale
+        task = targets_of(session.dataset).task
+        self._task, self._method = target_task(task), target_method(Method.PROBE, task)
+
+    @cached_property
+    def _features(self) -> CachedFeatures:
+        net = self._session.asked_as(self.backbone.name, self.backbone.weights)
+        return CachedFeatures(self._session.reading(net, PENULTIMATE, 0), self.backbone)
+
+    @cached_property
+    def _fit(self) -> tuple[FloatArray, FloatArray, float]:
+        self._features.check_canary()
+        started = time.perf_counter()
+        fit = TargetFit(self.fitted, device=self._features.fit_device())
+        selection, fold, _ = select(self._features, self._method, fit, self._task)
+        l2 = selection.candidates.values[selection.index]["l2"]
+        scaled = replace(fold, Y=self._scale.standardise(fold.Y).astype(np.float64))
+        (head,) = self._method.fit(scaled, fit, Candidates.of("l2", [l2]))
+        weight = (head.weight / fold.scaler.std).astype(np.float32)
+        bias = (head.bias - weight @ fold.scaler.mean).astype(np.float32)
+        return weight, bias, time.perf_counter() - started
+
+    @property
+    def fitted(self) -> Mapping[str, Any]:
+        """How it is fitted and selected."""
+        return self._method.options(self._session.settings.heads)
+
+    @property
+    def layer(self) -> tuple[FloatArray, FloatArray]:
+        """Its weight float32 [T, D] and bias float32 [T], for features that are not standardised."""
+        return self._fit[0], self._fit[1]
+
+    @property
+    def fit_seconds(self) -> float:
+        """Duration of all fits."""
+        return self._fit[2]
+
+    @property
+    def extraction_seconds(self) -> float:
+        """Duration of the pass over all images before them."""
+        return self._features.extraction_seconds
