@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from probeline.api.curves import LearningCurve, curve
     from probeline.api.embedder import Embedder
     from probeline.api.features import Features, extract
-    from probeline.api.finetunes import finetune
+    from probeline.api.finetunes import finetune, finetune_targets
     from probeline.api.measures.quality import Quality, quality
     from probeline.api.probes import probe, probe_targets
     from probeline.api.reports import Board, Report, board, compare
@@ -51,6 +51,7 @@ _HOMES = {
     "doctor": "api.checks",
     "extract": "api.features",
     "finetune": "api.finetunes",
+    "finetune_targets": "api.finetunes",
     "load": "export.loading",
     "open_features": "cache.features",
     "probe": "api.probes",
@@ -80,6 +81,7 @@ __all__ = [
     "doctor",
     "extract",
     "finetune",
+    "finetune_targets",
     "load",
     "open_features",
     "probe",

@@ -107,6 +107,8 @@ FROM_PROBE = (Strategy.LP_FT, Strategy.WISE_FT)
 """Strategies that begin at the exact probe's solution."""
 FEW_PARAMETERS = (Strategy.BITFIT, Strategy.LORA)
 """Strategies that train a few parameters of every stage, while BatchNorm keeps its statistics."""
+OF_CLASSES = (*DISTILLED, *TWO_HEADED, Strategy.WISE_FT)
+"""Strategies that need one class for each image."""
 LORA_OPTIONS = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 """What a training with adapters is given, of its rank, scale, dropout and layers."""
 AT_ONE_RATE = (Strategy.SCRATCH, *FEW_PARAMETERS)

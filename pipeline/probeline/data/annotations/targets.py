@@ -108,7 +108,7 @@ def require_classes(dataset: DataSet, what: str) -> None:
         raise BadOption(
             f"{what} needs one class for each image",
             got=f"{plural(len(dataset.targets.names), 'target')} of {dataset.name} ({dataset.targets.task})",
-            remedy="probeline probe, baselines and compare take these",
+            remedy="probeline probe, baselines, finetune and compare take these",
         )
 
 

@@ -11,7 +11,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.targets.task import target_task
 from probeline.finetuning.objectives import Objective
 from probeline.finetuning.targets.scale import TargetScale
-from probeline.names import DISTILLED, MULTI_LABEL, REGRESSION, SINGLE_LABEL, TOP1, TWO_HEADED, Strategy
+from probeline.names import MULTI_LABEL, OF_CLASSES, REGRESSION, SINGLE_LABEL, TOP1, Strategy
 from probeline.options.checks import check_strategies, first_of
 from probeline.options.grids import OF_NUMBERS, UNUSED
 from probeline.options.settings import Settings
@@ -20,9 +20,6 @@ from probeline.types import AnyArray, DataSet, Targets
 
 if TYPE_CHECKING:
     from probeline.finetuning.training.losses import TrainingLoss
-
-_OF_CLASSES = (*DISTILLED, *TWO_HEADED, Strategy.WISE_FT)
-"""Strategies that are about classes."""
 
 
 class TargetObjective(Objective):
@@ -87,10 +84,10 @@ def load_target_objectives(session: Session, strategies: Iterable[str]) -> dict[
     """
     check_strategies(session.settings)
     strategies = tuple(strategies)
-    if of_classes := first_of(strategies, _OF_CLASSES):
+    if of_classes := first_of(strategies, OF_CLASSES):
         raise BadOption(
             f"--strategy {of_classes} needs one class for each image",
-            expected=", ".join(strategy for strategy in Strategy if strategy not in _OF_CLASSES),
+            expected=", ".join(strategy for strategy in Strategy if strategy not in OF_CLASSES),
             got=f"{session.dataset.name} ({task_of_training(session.dataset)})",
         )
     fitting = session.settings.fitting

@@ -7,7 +7,7 @@ know it; if not, the command has ``PATH-TO/`` in its place, which every verb ref
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from probeline.images import Decoding
 from probeline.names import (
     ESTIMATOR,
     LAST_K,
+    OF_CLASSES,
     PENULTIMATE,
+    SINGLE_LABEL,
     TIMM,
     TOP1,
     BackboneSpec,
@@ -75,6 +77,8 @@ def missing_target_rows(session: Session, scores: Sequence[TargetScore], methods
     """
     missing: dict[NotRun, None] = {}
     for settings, verbs in requested_steps(session):
+        own = [strategy for strategy in settings.training.strategies if strategy not in OF_CLASSES]
+        trainings = training_methods(own) if "finetune" in verbs and session.has_images else []
         wanted = [(method_info(name), verb) for name, verb in methods.items() if verb in verbs]
         for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
             of_net = [score for score in scores if score.backbone == spec.name and _is_of(spec, settings, score)]
@@ -85,6 +89,11 @@ def missing_target_rows(session: Session, scores: Sequence[TargetScore], methods
                         net = spec.name if tap == PENULTIMATE else f"{spec.name} at {tap}"
                         command = command_line(settings, verb, **_same_net(settings, text, of_net))
                         missing[NotRun(f"{method.title} of {net}", command)] = None
+            for method, options in trainings:
+                trained = {score.seed for score in of_net if score.method == method.name}
+                if not {*range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)} <= trained:
+                    command = command_line(settings, method.verb, **_same_net(settings, text, of_net), **options)
+                    missing[NotRun(f"{method.title} of {spec.name}", command)] = None
     return list(missing)
 
 
@@ -156,7 +165,8 @@ def _training(known: Sequence[Settings], score: Score | TargetScore, weights: st
     options, settings = score.options, known[0]
     strategies = [strategy for strategy in Strategy if method_of(strategy) == score.method]
     strategy = strategies[0] if strategies else score.method
-    words = _words({name: axis for name, axis in train_axes(strategy).items() if name != "lr"}, options)
+    task = score.task if isinstance(score, TargetScore) else SINGLE_LABEL
+    words = _words({name: axis for name, axis in train_axes(strategy, task).items() if name != "lr"}, options)
     rates = options.get("lr")
     if isinstance(rates, list):
         words += (f"lr={','.join(map(str, rates))}",)
@@ -274,14 +284,19 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
         and (method.name != Method.PROBE_MLP or settings.heads.mlp)
         and (method.name != Method.PROBE_ATTENTIVE or settings.heads.attentive)
     ]
-    trainings = [
-        (method_info(method_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
-        for strategy in settings.training.strategies
-    ]
+    trainings = training_methods(settings.training.strategies)
     own: list[tuple[MethodInfo, dict[str, Any]]] = []
     if settings.heads.estimator:
         own = [(method_info(estimator_method(settings.heads.estimator)), {})]
     return [(method, options) for method, options in (*heads, *own, *trainings) if method.verb in verbs]
+
+
+def training_methods(strategies: Iterable[str]) -> list[tuple[MethodInfo, dict[str, Any]]]:
+    """Return the methods of strategies, with the options that are their own."""
+    return [
+        (method_info(method_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
+        for strategy in strategies
+    ]
 
 
 def is_read_by(method: MethodInfo, tap: str) -> bool:

@@ -39,8 +39,9 @@ class TargetRow:
     def backbone(self) -> str:
         """The net with what tells it from others: weights, tap and views."""
         first = self.first
+        is_untrained = first.weights == "none" and first.method != Method.SCRATCH
         at = describe_tap(first.tap, first.views) if first.tap != PENULTIMATE or first.views else ""
-        return ", ".join(filter(None, (first.backbone, "untrained" if first.weights == "none" else "", at)))
+        return ", ".join(filter(None, (first.backbone, "untrained" if is_untrained else "", at)))
 
     @property
     def method(self) -> str:
@@ -78,6 +79,16 @@ class TargetRow:
         """The hyper-parameters in words, those of the seeds if they differ."""
         texts = (", ".join(option(name, value) for name, value in score.chosen.items()) for score in self.scores)
         return "; ".join(dict.fromkeys(filter(None, texts)))
+
+    @property
+    def trains(self) -> bool:
+        """Whether the net itself is trained."""
+        return method_info(self.first.method).trains
+
+    @property
+    def diverged(self) -> int:
+        """How many candidates were left out since their training diverged; the most of any seed."""
+        return max(len(score.certificate.get("diverged", ())) for score in self.scores)
 
     @property
     def is_at_edge(self) -> bool:

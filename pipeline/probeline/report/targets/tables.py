@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probeline.format import count, decimals, seconds, signed
+from probeline.format import count, decimals, listing, plural, seconds, signed
+from probeline.names import MULTI_LABEL
 from probeline.report.sections.tables import TextTable, text_table
 from probeline.report.targets.row import TargetRow, names_of
 from probeline.results.targets.words import METRICS, PER_TARGET
@@ -77,6 +78,7 @@ def _difference(row: TargetRow, places: int) -> str:
 def results_notes(rows: Sequence[TargetRow]) -> list[str]:
     """Return what the numbers of the table mean."""
     notes = [METRICS[name].note for name in names_of(rows, METRICS)]
+    notes += _training_notes(rows)
     if any(not row.converged for row in rows):
         notes.append(f"{_UNCONVERGED} the fit stopped before its tolerance.")
     if any(row.is_at_edge for row in rows):
@@ -89,6 +91,33 @@ def results_notes(rows: Sequence[TargetRow]) -> list[str]:
     if any(row.seeds > 1 for row in rows):
         notes.append("With several seeds all numbers are means, of the ends of intervals too.")
     return [note for note in notes if note]
+
+
+def _training_notes(rows: Sequence[TargetRow]) -> list[str]:
+    """Return how the nets of a table were trained, and what that means for their validation."""
+    trained = [row for row in rows if row.trains]
+    if not trained:
+        return []
+    first = trained[0].first
+    metric = METRICS[first.selected_by].title
+    if first.task == MULTI_LABEL:
+        loss = "the binary cross-entropy of the known labels"
+    else:
+        kinds = {"mse": "the squared error", "huber": "Huber's error"}
+        used = sorted({kinds.get(str(row.first.options.get("loss")), "an error") for row in trained})
+        loss = f"{listing(used)} of numbers that are standardised by the train images"
+    notes = [
+        f"Fine-tunes minimise {loss}; epoch and hyper-parameters are those with the highest {metric} on the val images "
+        "in the last column, and with the lower loss of equal ones. Their cold time includes what they start from."
+    ]
+    if len({score.chosen_by for row in rows for score in row.scores if score.chosen_by}) > 1:
+        notes.append("Validation numbers of rows that differ in the last column are of other images.")
+    notes += [
+        f"{row.name}: {plural(row.diverged, 'candidate')} left out, as the training diverged."
+        for row in trained
+        if row.diverged
+    ]
+    return notes
 
 
 def targets_table(row: TargetRow) -> TextTable:

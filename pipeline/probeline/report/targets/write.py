@@ -186,8 +186,9 @@ def first_screen(content: TargetContent) -> dict[str, Any]:
     rows = content.rows
     dataset = rows[0].first.dataset if rows else ""
     words = METRICS[rows[0].first.selected_by] if rows else None
+    question = "method" if any(row.trains for row in rows) else "head"
     return {
-        "title": f"{dataset}: which backbone and head?" if rows else "Nothing has been scored yet",
+        "title": f"{dataset}: which backbone and {question}?" if rows else "Nothing has been scored yet",
         "headline": headline(content),
         "heads": ("Row", f"Test {words.head}", "Difference from the probe", "Validation", "Cold s") if words else (),
         "rows": _summary(content),
@@ -250,6 +251,10 @@ def _sections(content: TargetContent, figures: Mapping[str, ReportFigure]) -> It
     yield Heading("making", "Conditions", REPRODUCIBILITY), View("conditions.html", view)
 
 
+def _what(rows: Sequence[TargetRow]) -> str:
+    return "frozen features and fine-tuning" if any(row.trains for row in rows) else "frozen features"
+
+
 def markdown(content: TargetContent, figures: Mapping[str, ReportFigure]) -> str:
     """Return the report in Markdown."""
     if not content.rows:
@@ -257,7 +262,7 @@ def markdown(content: TargetContent, figures: Mapping[str, ReportFigure]) -> str
     tables, notes = _tables(content)
     images = [f"![{escape(one.headline)}](figures/{one.path.name})" for one in figures.values()]
     parts = [
-        f"# {escape(content.rows[0].first.dataset)}: frozen features",
+        f"# {escape(content.rows[0].first.dataset)}: {_what(content.rows)}",
         f"**{escape(headline(content))}**",
         bullets(caveats(content)),
         "## Results",
