@@ -18,13 +18,13 @@ from probeline.console import Silence
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.training.adapters import AdapterOptions, adapt
-from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.losses import CrossEntropy, TrainingLoss
 from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
 from probeline.finetuning.training.trainer import Trainer, TrainingResult
 from probeline.finetuning.training.unfreezing import only_biases, plan_unfreezing
 from probeline.images import PixelArray, Preprocess
 from probeline.names import FEW_PARAMETERS
-from probeline.types import IntArray
+from probeline.types import AnyArray, IntArray
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -113,8 +113,8 @@ def make_trainer(
     strategy: str = "full",
     unfreeze: tuple[int, ...] = (),
     adapters: AdapterOptions | None = None,
-    labels: IntArray = LABELS,
-    loss: CrossEntropy | None = None,
+    labels: AnyArray = LABELS,
+    loss: TrainingLoss | None = None,
     second: int = 0,
     ranks: Ranks = ALONE,
 ) -> Trainer:
@@ -123,7 +123,7 @@ def make_trainer(
     stages = find_stages(net, tap, size)
     fresh_head(net, tap, CLASSES, training.seed, training.dropout, second)
     unfreezing = plan_unfreezing(strategy, len(stages), training.epochs, unfreeze)
-    loss = loss or CrossEntropy(training.label_smoothing)
+    own = loss or CrossEntropy(training.label_smoothing)
     if strategy == "bitfit":
         stages = only_biases(net, stages, without_batchnorm=training.freeze_batchnorm)
     if adapters is not None:
@@ -139,7 +139,7 @@ def make_trainer(
         labels,
         CPU,
         training,
-        loss,
+        own,
         ranks=ranks,
         keeps_statistics=strategy in FEW_PARAMETERS,
     )
@@ -152,7 +152,7 @@ def fit(
     *,
     train: IntArray = TRAIN,
     feed: Feed = FEED,
-    labels: IntArray = LABELS,
+    labels: AnyArray = LABELS,
     key: str = KEY,
 ) -> TrainingResult:
     val = ValidationSet(VAL, feed, labels)
