@@ -14,7 +14,7 @@ import pytest
 from probeline.cli import program as cli
 from probeline.errors import BadOption, UnknownName
 from probeline.finetuning.requests import training_options
-from probeline.options.grids import TRAIN
+from probeline.options.grids import OF_NUMBERS, TRAIN
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES
 from probeline.session import Session
@@ -38,7 +38,8 @@ def test_words_of_one_strategy_are_no_options_of_another() -> None:
     for strategy in ("full", "head", "last-1", "lp-ft", "scratch", "bitfit", *own):
         found = training_options(settings, strategy)
         assert set(found) & special == own.get(strategy, set())
-        assert set(TRAIN) - set(found) == special - own.get(strategy, set())
+        assert set(TRAIN) - set(found) - set(OF_NUMBERS) == special - own.get(strategy, set())
+        assert not set(found) & set(OF_NUMBERS)
     assert training_options(settings, "distill")["alpha"] == (0.25,)
 
 
