@@ -210,6 +210,9 @@ def test_the_report_shows_trainings_beside_the_probe(
         text = (reports / "report.md").read_text(encoding="utf-8")
         assert "frozen features and fine-tuning" in text
         assert f"Fine-tunes minimise the {loss}" in text
+        assert (reports / "figures" / "training.png").stat().st_size > 1000
+        page = (reports / "index.html").read_text(encoding="utf-8")
+        assert "Training curves" in page
         (line,) = [line for line in text.splitlines() if "| full fine-tune" in line]
         assert "epoch" in line
         assert "val (n=" in line
@@ -228,6 +231,21 @@ def test_a_second_run_trains_nothing_and_writes_nothing(
     assert capsys.readouterr().out.count("already scored, skipped (test mAP") == 2
     after = {path: path.stat().st_mtime_ns for path in (place / "labels").rglob("*") if path.is_file()}
     assert all(path.name.startswith(".memo") for path in after if after[path] != before.get(path))
+
+
+def test_a_dry_run_knows_what_is_scored(
+    place: Path, numbers: Mapping[str, TargetScore], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--strategy", "full", "scratch", "--train", "loss=mse", "--dry-run")
+    assert run(place, "run", "numbers", *NUMBERS, *more) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")]
+    scored = [line for line in said if line.endswith("already scored")]
+    assert len(scored) == 4  # the probe, its refit, k-NN and the full fine-tune
+    assert any("full fine-tune" in line for line in scored)
+    (left,) = [line for line in said if "would be fitted" in line]
+    assert "from scratch" in left
+    assert run(place, "finetune", "numbers", *NUMBERS, "--strategy", "full", "--train", "loss=huber", "--dry-run") == 0
+    assert "would be fitted" in capsys.readouterr().out
 
 
 def test_a_second_run_does_not_import_torch(place: Path) -> None:

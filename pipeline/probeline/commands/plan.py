@@ -12,6 +12,7 @@ from probeline.crews.waves import describe_crew
 from probeline.crews.work import share_words
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
+from probeline.evaluate.targets.current import current_target_scores, target_verbs
 from probeline.extraction.plan import ExtractionPlan, plan_extraction
 from probeline.finetuning.requests import accumulate_over
 from probeline.format import seconds
@@ -31,7 +32,8 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
     if "finetune" in verbs and (share := torchrun_share(os.environ)):  # as finetune itself changes them
         session = session.under(session.settings.changed(train=accumulate_over(share.count, session.settings)))
     console, settings = session.console, session.settings
-    scores = current_scores(session, "dry run") if _SCORING & {*verbs} else []
+    load = current_scores if session.dataset.targets is None else current_target_scores
+    scores = load(session, "dry run") if _SCORING & {*verbs} else []
     trains_from_probe = "finetune" in verbs and _FROM_THE_PROBE & {*settings.training.strategies}
     extractions: list[ExtractionPlan] = []
     rows: list[dict[str, Any]] = []
@@ -40,7 +42,7 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
             try:
                 if session.has_images and (trains_from_probe or _READ_FEATURES & {*verbs}):
                     extractions += plan_extraction(session, text)
-                rows += plan_rows(session, text, verbs, scores)
+                rows += plan_rows(session, text, verbs, scores, target_verbs(session))
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
     if settings.sharing.crew is not None:

@@ -23,6 +23,7 @@ from probeline.report.records.range_tests import range_test_titles, suggest_rate
 from probeline.results.methods import method_info
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
+from probeline.results.targets.score import TargetScore
 
 _ACROSS = 4
 """Methods side by side; more go below."""
@@ -115,7 +116,7 @@ def _draw_pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> No
     """Draw the loss into the first panel and top-1 into the second."""
     for axes, what, scale in zip(pair, ("loss", "top1"), (1.0, 100.0), strict=True):
         for role, dash in (("train", "--"), ("val", "-")):
-            _draw_history(axes, scores, f"{role}_{what}", scale, colour, dash)
+            draw_history(axes, scores, f"{role}_{what}", scale, colour, dash)
         for epoch in _opened(scores[0]):
             axes.axvline(epoch, color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
@@ -130,7 +131,9 @@ def _opened(score: Score) -> list[int]:
     ]
 
 
-def _draw_history(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:
+def draw_history(
+    axes: Axes, scores: Sequence[Score | TargetScore], field: str, scale: float, colour: str, dash: str
+) -> None:
     """Draw one quantity over the epochs: a thin line for each seed, and their mean if there are several."""
     single = len(scores) == 1
     lines: list[dict[int, float]] = []

@@ -7,15 +7,17 @@ from textwrap import shorten
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from probeline.report.figures.sheet import Sheet, names, set_tooltip
+from probeline.report.figures.curves import draw_history
+from probeline.report.figures.sheet import Sheet, names, set_tooltip, span
 from probeline.report.figures.style import FAINT, MUTED, SIZE, WIDTH
 from probeline.report.targets.difference import columns_of
 from probeline.report.targets.row import TargetRow
 from probeline.results.methods import method_info
 from probeline.results.targets.words import METRICS
 
-_MOST_ROWS, _MOST_LABELS, _MOST_TARGETS, _MOST_DOTS = 40, 40, 3, 3000
+_MOST_ROWS, _MOST_LABELS, _MOST_TARGETS, _MOST_DOTS, _MOST_TRAINED = 40, 40, 3, 3000, 12
 
 
 def target_scores(rows: Sequence[TargetRow], places: int) -> Sheet:
@@ -111,6 +113,44 @@ def predictions(row: TargetRow) -> Sheet:
             axes.set_xlabel(f"{shown[column]}, true")
         left.set_ylabel("predicted")
         right.set_ylabel("predicted − true")
+    return figure
+
+
+def training(rows: Sequence[TargetRow]) -> Sheet | None:
+    """Return the losses and the metric on val by epoch of each row with a history; None if none has."""
+    trained = [row for row in rows if any(score.history for score in row.scores)]
+    if not trained:
+        return None
+    shown, first = trained[:_MOST_TRAINED], trained[0].first
+    words = METRICS[first.selected_by]
+    title = f"Training curves on {first.dataset}"
+    caption = (
+        f"Left: the loss that is minimised; solid: val, n = {span(row.first.n_val for row in shown)}; dashed: train, "
+        f"n = {span(row.first.n_train for row in shown)}. Right: {words.title} on val. "
+        "Dot: the epoch that is best on validation."
+    )
+    if any(row.seeds > 1 for row in shown):
+        caption += " Thick: mean over seeds. Thin: single seeds."
+    if len(trained) > len(shown):
+        caption += f" {len(trained) - len(shown):,} more rows are in report.json."
+    told = "; ".join(
+        f"{row.name}, {len(row.first.history)} epochs, best val {words.title} {words.shown(row.val_score)}"
+        for row in shown
+    )
+    figure = Sheet(WIDTH, 1.2 + 2.1 * len(shown), title, caption, f"{title}: {told}")
+    grid = figure.subplots(len(shown), 2, squeeze=False)
+    for (left, right), row in zip(grid, shown, strict=True):
+        colour = method_info(row.first.method).colour
+        draw_history(left, row.scores, "train_loss", 1.0, colour, "--")
+        draw_history(left, row.scores, "val_loss", 1.0, colour, "-")
+        draw_history(right, row.scores, "val_score", 100.0 if words.is_share else 1.0, colour, "-")
+        left.set_title(shorten(row.name, 60, placeholder="…"), color=colour, loc="left")
+        left.set_ylabel("loss")
+        right.set_ylabel(f"val {words.head.replace(' %', ', %')}")
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
     return figure
 
 

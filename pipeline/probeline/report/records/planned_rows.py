@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -14,15 +14,24 @@ from probeline.report.records.row_commands import (
     is_read_by,
     is_trained_as_requested,
     requested_methods,
+    requested_target_methods,
 )
 from probeline.results.score import Score
+from probeline.results.targets.score import TargetScore
 from probeline.session import Session
 
 
-def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
+def plan_rows(
+    session: Session,
+    text: str,
+    verbs: Collection[str],
+    scores: Sequence[Score] | Sequence[TargetScore],
+    of_targets: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of one backbone that the verbs score: whether each is already scored, or about how long it takes.
 
-    The estimate, seconds or None, is by the last row of the same method and options on these images.
+    Methods of several labels or of numbers are those in `of_targets`, each with its verb, and trainings. The estimate,
+    seconds or None, is by the last row of the same method and options on these images.
     """
     settings, (record, _) = session.settings, session.backbone(text)
     seeds = range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)
@@ -33,14 +42,17 @@ def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Seque
         if (score.backbone, score.image_size, score.precision) == net and Decoding.of(score.options) == session.decoding
     ]
     taps = dict.fromkeys("+".join(tap.tap for tap in together) for together in session.taps(text)[0])
-    for method, options in requested_methods(settings, verbs):
+    requested = requested_methods(settings, verbs)
+    if session.dataset.targets is not None:
+        requested = requested_target_methods(session, settings, verbs, of_targets)
+    for method, options in requested:
         weights = "none" if method.name == Method.SCRATCH else record.weights
         own = settings.changed(**options)
         same_options = [
             score
             for score in of_net
             if score.method == method.name
-            and is_fitted_as_requested(own, score)
+            and (isinstance(score, TargetScore) or is_fitted_as_requested(own, score))
             and is_trained_as_requested(own, settings.training.strategies, score)
         ]
         pace = same_options[-1].warm_seconds / same_options[-1].n_train if same_options else None

@@ -77,23 +77,18 @@ def missing_target_rows(session: Session, scores: Sequence[TargetScore], methods
     """
     missing: dict[NotRun, None] = {}
     for settings, verbs in requested_steps(session):
-        own = [strategy for strategy in settings.training.strategies if strategy not in OF_CLASSES]
-        trainings = training_methods(own) if "finetune" in verbs and session.has_images else []
-        wanted = [(method_info(name), verb) for name, verb in methods.items() if verb in verbs]
+        seeds = {*range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)}
+        wanted = requested_target_methods(session, settings, verbs, methods)
         for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
             of_net = [score for score in scores if score.backbone == spec.name and _is_of(spec, settings, score)]
             for tap in settings.reading.taps:
-                scored = {score.method for score in of_net if is_read_as_requested(settings, tap, score)}
-                for method, verb in wanted:
-                    if method.name not in scored:
-                        net = spec.name if tap == PENULTIMATE else f"{spec.name} at {tap}"
-                        command = command_line(settings, verb, **_same_net(settings, text, of_net))
+                read = [score for score in of_net if is_read_as_requested(settings, tap, score)]
+                for method, options in wanted:
+                    scored = {score.seed for score in read if score.method == method.name}
+                    if not (seeds if method.trains else {None}) <= scored:
+                        net = spec.name if tap == PENULTIMATE or method.trains else f"{spec.name} at {tap}"
+                        command = command_line(settings, method.verb, **_same_net(settings, text, of_net), **options)
                         missing[NotRun(f"{method.title} of {net}", command)] = None
-            for method, options in trainings:
-                trained = {score.seed for score in of_net if score.method == method.name}
-                if not {*range(settings.fitting.seed, settings.fitting.seed + settings.fitting.seeds)} <= trained:
-                    command = command_line(settings, method.verb, **_same_net(settings, text, of_net), **options)
-                    missing[NotRun(f"{method.title} of {spec.name}", command)] = None
     return list(missing)
 
 
@@ -291,6 +286,18 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
     return [(method, options) for method, options in (*heads, *own, *trainings) if method.verb in verbs]
 
 
+def requested_target_methods(
+    session: Session, settings: Settings, verbs: Collection[str], methods: Mapping[str, str]
+) -> list[tuple[MethodInfo, dict[str, Any]]]:
+    """Return the same for a data set of several labels or of numbers, given the methods of its task with their verb."""
+    heads: list[tuple[MethodInfo, dict[str, Any]]] = [
+        (method_info(name), {}) for name, verb in methods.items() if verb in verbs
+    ]
+    if "finetune" not in verbs or not session.has_images:
+        return heads
+    return heads + training_methods([name for name in settings.training.strategies if name not in OF_CLASSES])
+
+
 def training_methods(strategies: Iterable[str]) -> list[tuple[MethodInfo, dict[str, Any]]]:
     """Return the methods of strategies, with the options that are their own."""
     return [
@@ -350,9 +357,10 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     return all(score.options.get(name) == list(values) for name, values in requested.items())
 
 
-def is_trained_as_requested(settings: Settings, strategies: Sequence[str], record: Score | Curve) -> bool:
+def is_trained_as_requested(settings: Settings, strategies: Sequence[str], record: Score | TargetScore | Curve) -> bool:
     """Return whether a training is one of the strategies, with the requested options; a head has none."""
-    requested = [training_options(settings, name) for name in strategies if method_of(name) == record.method]
+    task = record.task if isinstance(record, TargetScore) else SINGLE_LABEL
+    requested = [training_options(settings, name, task) for name in strategies if method_of(name) == record.method]
     return not method_info(record.method).trains or any(
         all(
             record.options.get(name) == (values[0] if len(values) == 1 else list(values))

@@ -14,7 +14,7 @@ from probeline.identity import REPORT_VERSION, digest
 from probeline.report.folder import RECORD_NAME, ReportFolder
 from probeline.report.model.content import NotRun, ReportFigure
 from probeline.report.palette import class_of_colour
-from probeline.report.sections.section import REPRODUCIBILITY, RESULTS, View, tables_view
+from probeline.report.sections.section import FITS, REPRODUCIBILITY, RESULTS, View, figure_view, tables_view
 from probeline.report.sections.tables import TextTable, bullets, code, join_parts, padded
 from probeline.report.targets.row import TargetRow
 from probeline.report.targets.tables import results_notes, results_table, summary_cells, targets_table
@@ -114,7 +114,7 @@ def _record(score: TargetScore) -> dict[str, Any]:
 
 
 def _sheets(content: TargetContent) -> Iterator[tuple[str, Sheet | None]]:
-    from probeline.report.figures.targets import labels, predictions, target_scores
+    from probeline.report.figures.targets import labels, predictions, target_scores, training
 
     yield "scores", target_scores(content.rows, content.places)
     best = content.rows[0]
@@ -122,6 +122,7 @@ def _sheets(content: TargetContent) -> Iterator[tuple[str, Sheet | None]]:
         yield "predictions", predictions(best)
     else:
         yield "labels", labels(best)
+    yield "training", training(content.rows)
 
 
 def headline(content: TargetContent) -> str:
@@ -237,6 +238,8 @@ def _sections(content: TargetContent, figures: Mapping[str, ReportFigure]) -> It
     own = "By label" if content.rows[0].first.task == "multi-label" else "By target"
     detail = figures.get("labels") or figures.get("predictions")
     yield Heading("targets", own, RESULTS), tables_view([targets_table(content.rows[0])], (), detail)
+    if curves := figures.get("training"):
+        yield Heading("training", "Training curves", FITS), figure_view(curves)
     if content.not_run:
         yield Heading("missing", "Not run", REPRODUCIBILITY), View("not_run.html", {"not_run": content.not_run})
     rows = [
