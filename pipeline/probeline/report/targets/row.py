@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from probeline.format import option
@@ -29,6 +29,8 @@ class TargetRow:
     over_probe: TargetDifference | None = None
     """To the exact probe that is best on validation, on the same test images."""
     is_reference: bool = False
+    told_apart_by: str = ""
+    """The options in words that differ from other rows of the method on the backbone."""
 
     @property
     def first(self) -> TargetScore:
@@ -47,7 +49,8 @@ class TargetRow:
     def method(self) -> str:
         """The method in words."""
         name = self.first.method
-        return (_OF_NUMBERS.get(name) if self.first.task == REGRESSION else None) or method_info(name).short
+        short = (_OF_NUMBERS.get(name) if self.first.task == REGRESSION else None) or method_info(name).short
+        return f"{short} ({self.told_apart_by})" if self.told_apart_by else short
 
     @property
     def name(self) -> str:
@@ -107,14 +110,28 @@ def target_rows(scores: Sequence[TargetScore]) -> list[TargetRow]:
     for score in scores:
         net = (score.backbone, score.weights, score.image_size, score.precision, score.tap, score.views)
         groups[(*net, score.method, canonical(dict(score.options)))].append(score)
-    rows = [TargetRow(tuple(sorted(own, key=lambda score: score.seed or 0))) for own in groups.values()]
+    rows = _told_apart([TargetRow(tuple(sorted(own, key=lambda score: score.seed or 0))) for own in groups.values()])
     rows.sort(key=lambda row: (-round(row.val_score, 12), order(row.first.method), row.backbone))
     probe = next((row for row in rows if row.first.method == Method.PROBE), None)
     if probe is None:
         return rows
     others = [row for row in rows if row is not probe]
     found = iter(differences([row.scores for row in others], probe.scores))
-    return [TargetRow(row.scores, None if row is probe else next(found), row is probe) for row in rows]
+    return [replace(row, over_probe=None if row is probe else next(found), is_reference=row is probe) for row in rows]
+
+
+def _told_apart(rows: Sequence[TargetRow]) -> list[TargetRow]:
+    """Return rows of which those with one name say which of their options differ."""
+    by_name: dict[str, list[TargetRow]] = defaultdict(list)
+    for row in rows:
+        by_name[row.name].append(row)
+    found = []
+    for row in rows:
+        others = [other.first.options for other in by_name[row.name]]
+        differing = [name for name, value in row.first.options.items() if any(o.get(name) != value for o in others)]
+        words = ", ".join(option(name, row.first.options[name]) for name in differing)
+        found.append(replace(row, told_apart_by=words))
+    return found
 
 
 def names_of(rows: Sequence[TargetRow], of: Mapping[str, object]) -> list[str]:
