@@ -84,7 +84,7 @@ ARTIFACT_VERSION = 1
 ROBUSTNESS_VERSION = 1
 """Bump when a record of robustness changes its fields or what they mean."""
 
-REPORT_VERSION = 17
+REPORT_VERSION = 18
 """Bump when equal scores would draw another report."""
 
 BOARD_VERSION = 1
