@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from probeline.cli import program
 from probeline.results.targets.score import TARGET_SCORES, TargetScore
@@ -110,6 +111,35 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
         code, _, err = run(capsys, verb, *options)
         assert code == 2
         assert f"{verb} needs one class for each image (got 1 target of" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("probe --metric macro", "--metric is about classes (got --task regression, where validation selects by R²"),
+        ("probe --metric macro --dry-run", "--metric is about classes"),
+        ("probe --class-weights balanced", "--class-weights is about classes"),
+        ("probe --attentive lr=1e-3 --tap layer4:tokens", "--attentive is about classes"),
+        ("probe --tap layer4:tokens", "--tap layer4:tokens is about classes, as the heads are that read tokens"),
+        ("probe --estimator sklearn.svm:SVC", "--estimator is about classes"),
+        ("compare --costs a=1 b=2", "--costs is about classes"),
+        ("compare --add given.csv", "--add is about classes"),
+        ("compare --report-by sites.csv:site", "--report-by is about classes"),
+    ],
+)
+def test_options_about_classes_are_refused_before_anything_is_extracted(
+    words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for age in range(9):
+        Image.new("RGB", (8, 8), (20 * age, 0, 0)).save(tmp_path / f"{age}.png")
+    lines = "".join(f"{age}.png,{age}\n" for age in range(9))
+    (tmp_path / "sizes.csv").write_text(f"file_name,age\n{lines}", encoding="utf-8")
+    data = ["--dataset", f"table:{tmp_path / 'sizes.csv'}", "--columns", "label=age", "--task", "regression"]
+    folders = ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
+    code, _, err = run(capsys, *words.split(), *data, *folders, "--backbone", "resnet18@none")
+    assert code == 2
+    assert told in err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_labels_that_look_like_several_are_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from probeline.evaluate.heads.estimators import estimator_of
 from probeline.evaluate.heads.method import MethodOf
 from probeline.evaluate.heads.registry import all_head_methods
 from probeline.evaluate.score import score_head
+from probeline.evaluate.targets.class_options import refuse_class_options
 from probeline.evaluate.targets.methods import target_method
 from probeline.evaluate.targets.score import score_method
 from probeline.names import Method
@@ -141,6 +142,7 @@ def probe_targets(
     found = target_method(_OTHER_NAMES.get(method, method), task)
     arrangement = Arrangement(targets, test=test, val=val, groups=groups, data_seed=data_seed, name=name, task=task)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, **options)
+    refuse_class_options(ready.session.settings, task)
     return TargetResult(ready.session, (score_method(vectors_of(ready.cached), found),))
 
 

@@ -71,6 +71,11 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
 
     settings = session.settings
     own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
+    if any(VERBS[verb].needs_labels for _, verbs in runs for verb in verbs) and session.dataset.targets is not None:
+        from probeline.evaluate.targets.class_options import refuse_class_options
+
+        for step, _ in runs:  # refused before anything is extracted
+            refuse_class_options(step, session.dataset.targets.task)
     if settings.run.dry_run and not own_dry_run:
         from probeline.commands import plan
 

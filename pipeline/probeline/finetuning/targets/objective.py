@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probeline.errors import BadOption
+from probeline.evaluate.targets.class_options import refuse_class_options
 from probeline.evaluate.targets.task import target_task
 from probeline.finetuning.objectives import Objective
 from probeline.finetuning.targets.scale import TargetScale
-from probeline.names import MULTI_LABEL, OF_CLASSES, REGRESSION, SINGLE_LABEL, TOP1, Strategy
+from probeline.names import MULTI_LABEL, OF_CLASSES, REGRESSION, SINGLE_LABEL, Strategy
 from probeline.options.checks import check_strategies, first_of
 from probeline.options.grids import OF_NUMBERS, UNUSED
 from probeline.options.settings import Settings
@@ -90,15 +91,7 @@ def load_target_objectives(session: Session, strategies: Iterable[str]) -> dict[
             expected=", ".join(strategy for strategy in Strategy if strategy not in OF_CLASSES),
             got=f"{session.dataset.name} ({task_of_training(session.dataset)})",
         )
-    fitting = session.settings.fitting
-    for flag, is_given in (("--class-weights", fitting.class_weights), ("--metric", fitting.metric != TOP1)):
-        if is_given:
-            task = target_task(task_of_training(session.dataset))
-            raise BadOption(
-                f"{flag} is about classes",
-                got=f"{session.dataset.name} ({task.name}), where validation selects by {task.title}",
-                remedy="leave it out",
-            )
+    refuse_class_options(session.settings, task_of_training(session.dataset))
     return dict.fromkeys(strategies, TargetObjective(session))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from probeline.data.annotations.targets import require_classes
 from probeline.report.records.row_commands import missing_target_rows, target_commands
 from probeline.report.targets.row import target_rows
 from probeline.report.targets.write import FILES, TargetContent, terminal_lines, write_target_report
@@ -15,10 +14,6 @@ from probeline.session import Session
 def compare_targets(session: Session, scores: Sequence[TargetScore], verbs: Mapping[str, str]) -> dict[str, object]:
     """Write the report of these scores, and return where; `verbs` are those of the methods of the task."""
     settings, console = session.settings, session.console
-    if settings.compare.add:
-        require_classes(session.dataset, "--add")
-    if settings.compare.costs:
-        require_classes(session.dataset, "--costs")
     rows = target_rows(scores)
     content = TargetContent(
         rows=rows,
