@@ -64,6 +64,22 @@ def test_few_rows_choose_by_leave_one_out_as_scikit_learn_does() -> None:
     assert score.chosen["l2"] * len(rest) == pytest.approx(oracle.alpha_)
 
 
+@pytest.mark.parametrize("n", [150, 1400])
+def test_a_feature_that_is_nearly_always_zero_does_not_decide_a_number(n: int) -> None:
+    X, Y = made_numbers(n)
+    X = np.column_stack([X, np.zeros(n, np.float32)])
+    test, val = np.arange(0, n, 5), np.arange(1, n, 10)
+    X[2, -1], X[test[0], -1] = 0.001, 1.0  # one train image has a little of it, a test image a thousand times as much
+    result = probeline.probe_targets(X, Y, task="regression", test=test, val=val)
+    train = np.setdiff1d(np.arange(n), np.concatenate([test, val]))
+    scaled = ((X - X[train].mean(0)) / X[train].std(0)).clip(-10, 10)
+    l2 = result.scores[0].chosen["l2"]
+    oracle = Ridge(alpha=l2 * len(train)).fit(scaled[train], Y[train]).predict(scaled[test])
+    np.testing.assert_allclose(result.predictions, oracle, atol=2e-4)
+    assert (result.metrics["r2"].value or 0) > 0.9
+    assert result.scores[0].options["limit"] == 10
+
+
 def test_unknown_values_are_left_out_of_fits_and_metrics() -> None:
     X, Y = made_numbers(400)
     holed = Y.copy()
