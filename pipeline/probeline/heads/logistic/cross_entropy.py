@@ -45,7 +45,8 @@ class Rows:
     """Labelled rows, which need not all be in memory; y is int64 [N], `columns` D.
 
     `blocks` yields all rows of X in order, as float32 [n, D] on the device of y. `logits` is K, or 1 for two classes.
-    `weights`, float32 [N], are 1 on average; None if all are 1.
+    `weights`, float32 [N], are 1 on average; None if all are 1. `offset`, float32 [K, N], is added to the logits of any
+    coefficients; None if it is 0.
     """
 
     blocks: Callable[[], Iterator[Tensor]]
@@ -53,6 +54,7 @@ class Rows:
     y: Tensor
     logits: int
     weights: Tensor | None = None
+    offset: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -68,12 +70,15 @@ class Rows:
     def part(self, piece: slice, block: Tensor) -> Rows:
         """Return the rows of a piece as rows of their own, in memory; their weights need not be 1 on average."""
         weights = None if self.weights is None else self.weights[piece]
-        return replace(self, blocks=lambda: iter((block,)), y=self.y[piece], weights=weights)
+        offset = None if self.offset is None else self.offset[:, piece]
+        return replace(self, blocks=lambda: iter((block,)), y=self.y[piece], weights=weights, offset=offset)
 
 
-def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None) -> Rows:
+def resident_rows(
+    X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None, offset: Tensor | None = None
+) -> Rows:
     """Return the rows of an X in memory, float32 or float64 [N, D]."""
-    return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights)
+    return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights, offset)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,12 @@ class Evaluation:
 
 def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
     """Return logits float32 [H, K, N]."""
+    logits = change_of(rows, coefficients)
+    return logits if rows.offset is None else logits.add_(rows.offset)
+
+
+def change_of(rows: Rows, coefficients: Tensor) -> Tensor:
+    """Return by how much logits change with these coefficients, float32 [H, K, N]."""
     heads, classes, _ = coefficients.shape
     logits = torch.empty(heads, classes, len(rows), device=coefficients.device)
     weight, bias = _wide(coefficients, torch.float32)
@@ -112,7 +123,12 @@ def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     heads, classes, _ = coefficients.shape
     weight, bias = _wide(coefficients, torch.float64)
     wide = ((piece, block.double()) for piece, block in rows.pieces())
-    pieces = ((piece, X, torch.addmm(bias, weight, X.T).view(heads, classes, -1)) for piece, X in wide)
+
+    def logits_of_piece(piece: slice, X: Tensor) -> Tensor:
+        logits = torch.addmm(bias, weight, X.T).view(heads, classes, -1)
+        return logits if rows.offset is None else logits.add_(rows.offset[:, piece])
+
+    pieces = ((piece, X, logits_of_piece(piece, X)) for piece, X in wide)
     return _loss_and_gradient(rows, heads, pieces)
 
 

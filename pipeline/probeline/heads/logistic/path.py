@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probeline.heads.checks import check_l2s, check_labelled
+from probeline.heads.checks import check_features, check_l2s, check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
 from probeline.heads.logistic.memory import MANY, MEMORY, turns_rows
@@ -118,16 +118,67 @@ def fit_path(
             max_iterations=max_iterations,
         )
         return [_with_absent(head, present, classes) for head in heads]
-    logits = 1 if classes == 2 else classes
-    count, columns = X.shape
-    with few_threads(count, columns, logits, len(l2s)):
-        rows = resident_rows(resident(X, home), resident(y, home), logits, relative)
+    rows = resident_rows(resident(X, home), resident(y, home), 1 if classes == 2 else classes, relative)
+    return _fit_rows(rows, l2s, tolerance, max_iterations)
+
+
+def fit_path_from(
+    X: FloatArray,
+    y: IntArray,
+    offset: FloatArray,
+    l2s: Sequence[float],
+    *,
+    weights: FloatArray | None = None,
+    device: str | torch.device = "cpu",
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> list[Head]:
+    """Fit what a linear map adds to given logits: one head per l2 as :func:`fit_path`, the logits being their sum.
+
+    The penalty is l2 / 2 * ||W||^2 of what is added. If the given logits are those of a map W0 on the same features,
+    that is l2 / 2 * ||W' - W0||^2 of the sum W'.
+
+    Parameters
+    ----------
+    offset : float32 [N, K]
+        The given logits of each row. Each of the K classes has a row.
+    X, y, l2s, weights, device, tolerance, max_iterations
+        As for :func:`fit_path`.
+
+    Raises
+    ------
+    ValueError
+        An array or an l2 is not as described.
+    """
+    classes = offset.shape[-1]
+    check_labelled(X, y, classes)
+    check_features(offset)
+    if X.dtype != np.float32 or offset.dtype != np.float32 or len(offset) != len(y):
+        raise ValueError(f"features and logits must be float32 of one length, not {X.dtype}, {offset.dtype}")
+    if len(np.unique(y)) < classes:
+        raise ValueError(f"each of {classes} classes must have a row")
+    home = "cpu" if torch.device(device).type == "mps" else device
+    given = offset[:, 1:] - offset[:, :1] if classes == 2 else offset
+    rows = resident_rows(
+        resident(X, home),
+        resident(y, home),
+        given.shape[1],
+        _relative(weights, len(y), home),
+        resident(np.ascontiguousarray(given.T), home),
+    )
+    return _fit_rows(rows, l2s, tolerance, max_iterations)
+
+
+def _fit_rows(rows: Rows, l2s: Sequence[float], tolerance: float, max_iterations: int) -> list[Head]:
+    """Return one head per l2, fitted on rows in memory."""
+    count, columns = len(rows), rows.columns
+    with few_threads(count, columns, rows.logits, len(l2s)):
         solve = partial(
             solve_path,
             l2s=l2s,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            is_turned=classes > MANY and turns_rows(count, columns),
+            is_turned=rows.logits > MANY and turns_rows(count, columns),
             memory=MEMORY,
         )
         if columns <= count:
@@ -135,7 +186,7 @@ def fit_path(
         # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
         (features,) = rows.blocks()
         span, triangle = torch.linalg.qr(features.double().T)
-        within = resident_rows(triangle.T.float().contiguous(), rows.y, logits, rows.weights)
+        within = resident_rows(triangle.T.float().contiguous(), rows.y, rows.logits, rows.weights, rows.offset)
         return [_spanning(head, span, rows) for head in solve(within)]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from probeline.heads.logistic.cross_entropy import (
     Evaluation,
     Rows,
+    change_of,
     evaluate,
     hessian_product,
     logits_of,
@@ -80,7 +81,7 @@ class Point:
 
     def ray(self, direction: Tensor) -> Ray:
         """Return the way from here along a direction."""
-        change = None if self.kept is None else logits_of(self.rows, direction)
+        change = None if self.kept is None else change_of(self.rows, direction)
         return Ray(self, direction, change)
 
 
@@ -99,7 +100,7 @@ class Ray:
             return slope(rows, kept.logits, self.change, length)
         first, second = torch.zeros_like(length), torch.zeros_like(length)
         for share, part, logits in _parts(rows, self.point.at, self.point.memory):
-            steps = slope(part, logits, logits_of(part, self.direction), length)
+            steps = slope(part, logits, change_of(part, self.direction), length)
             first += share * steps[0]
             second += share * steps[1]
         return first, second
