@@ -124,17 +124,21 @@ dinov2.preprocess = {STATED}
 """DINOv2 of two blocks, by timm."""
 
 
-def save_open_clip(folder: Path) -> Path:
-    """Save a model of open_clip with random weights, images squeezed to squares; return the weights file."""
+def save_open_clip(folder: Path, *, tokens: int = 50, context: int = 8, seed: int = 3, **text: object) -> Path:
+    """Save a model of open_clip with random weights, images squeezed to squares; return the weights file.
+
+    Its text tower knows some `tokens`, 49,408 of open_clip's own tokenizer, and reads up to `context` of them; `text`
+    are other settings of it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+    text = {"context_length": context, "vocab_size": tokens, "width": 16, "heads": 2, "layers": 1, **text}
     tower = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8}
     config = {
         "model_cfg": {"embed_dim": 16, "vision_cfg": tower, "text_cfg": text},
         "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     net = vision.open_clip().create_model(f"local-dir:{folder}", load_weights=False)
     torch.save(net.state_dict(), folder / "open_clip_pytorch_model.bin")
     return folder / "open_clip_pytorch_model.bin"

@@ -84,6 +84,9 @@ ARTIFACT_VERSION = 1
 ROBUSTNESS_VERSION = 1
 """Bump when a record of robustness changes its fields or what they mean."""
 
+TEXTS_VERSION = 1
+"""Bump when equal texts would have other features, or the fields of their record change their meaning."""
+
 REPORT_VERSION = 18
 """Bump when equal scores would draw another report."""
 

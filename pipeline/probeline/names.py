@@ -47,6 +47,8 @@ class Method(StrEnum):
     PROBE_SGD = "probe-sgd"
     PROBE_MLP = "probe-mlp"
     PROBE_ATTENTIVE = "probe-attentive"
+    ZERO_SHOT = "zero-shot"
+    PROBE_FROM_ZERO_SHOT = "probe-from-zero-shot"
     LOGISTIC = "logistic"
     RIDGE = "ridge"
     KNN = "knn"
@@ -69,6 +71,10 @@ class Method(StrEnum):
     MULTI_TASK = "multi-task"
     SCRATCH = "scratch"
     ADDED = "added"
+
+
+READ_TEXTS = (Method.ZERO_SHOT, Method.PROBE_FROM_ZERO_SHOT)
+"""Methods that begin with the names of the classes, as a text tower reads them."""
 
 
 ESTIMATOR = re.compile(r"estimator-([a-z0-9]+(?:-[a-z0-9]+)*)")
@@ -118,6 +124,9 @@ TIMM = "timm:"
 
 PENULTIMATE = "penultimate"
 """The tap of every net: the input of its head, or its output if it has none."""
+
+JOINT = "projection"
+"""The tap of a net with a text tower whose vectors are in the space that images and texts share."""
 
 OUTPUT = "output"
 """The pooling of the penultimate tap of a net without a head: the embedding is the net's own output."""

@@ -212,6 +212,19 @@ def remembered_files(name: str, weights: str, image_size: int | None, memo: Memo
     return files if bool(files) != (weights == "none" and _is_of_library(name, weights)) else None
 
 
+def weights_digests(name: str, weights: str, image_size: int | None, tap: str, memo: Memo) -> tuple[str, ...]:
+    """Return the sha256 of each file that the weights of a request come from, sorted; none of random weights.
+
+    They are remembered with the records of a tap, which are resolved first.
+    """
+    files = remembered_files(name, weights, image_size, memo)
+    known = None if files is None else _recall(f"{_label(name, weights, image_size)}:{tap}", files, memo)
+    if known is not None:
+        return tuple(sorted(known.files.values()))
+    _, read = load(name, weights, image_size)
+    return tuple(sorted(file_sha256(path, WEIGHTS) for path in read))
+
+
 def was_built(record: Backbone, name: str, weights: str, image_size: int | None) -> bool:
     """Return whether this process has computed a record from the weights that a request names."""
     return record.decoding(Decoding()) in _BUILT.get(_label(name, weights, image_size), ())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probeline.errors import BadOption
 from probeline.images import Preprocess
+from probeline.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import nn
@@ -151,6 +152,39 @@ class ReadsFiles(Protocol):
         Raises
         ------
         BadWeights, MissingData
+        """
+
+
+@runtime_checkable
+class EmbedsTexts(Protocol):
+    """A source whose nets have a text tower too, and a tap :data:`probeline.names.JOINT`; optional."""
+
+    def embed_texts(
+        self, name: str, weights: str, texts: Sequence[str], templates: Sequence[str], /, *, device: str
+    ) -> tuple[FloatArray, float]:
+        """Return what zero-shot classification needs of the texts that classes are called by.
+
+        Parameters
+        ----------
+        name, weights : str
+            As for :meth:`BackboneSource.pretrained`, or the path of a file.
+        texts : sequence of str
+            [K]
+        templates : sequence of str
+            With ``{}`` where the text is.
+        device : str
+            Where the text tower runs.
+
+        Returns
+        -------
+        features : float32 [K, E]
+            For each class the mean over the templates of features of unit length, at unit length again.
+        scale : float
+            What the net multiplies cosines with images by.
+
+        Raises
+        ------
+        ProbelineError
         """
 
 

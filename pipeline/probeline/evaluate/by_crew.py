@@ -10,7 +10,7 @@ from probeline.crews.waves import choose_crew, run_waves
 from probeline.crews.work import Piece, Results, Shards
 from probeline.evaluate.score import are_scored
 from probeline.evaluate.tokens import requested_rows, taps_read
-from probeline.names import reads_tokens
+from probeline.names import JOINT, reads_tokens
 from probeline.session import Session
 
 
@@ -49,5 +49,7 @@ def pieces_by_tap(session: Session, exists: Callable[[Session], bool], **changes
             own = {"backbones": (backbone,), "taps": (tap,), **changes}
             if settings.heads.attentive and not reads_tokens(tap):
                 own["attentive"] = ()  # a command with it and without tokens is refused
+            if settings.heads.zero_shot and tap != JOINT:
+                own |= {"zero_shot": False, "templates": (), "class_texts": ()}
             pieces.append(Piece(own, partial(exists, session.under(settings.changed(**own)))))
     return pieces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Generic
 
 import numpy as np
@@ -14,6 +15,7 @@ from probeline.cache.reading import missing_shards, require_vectors
 from probeline.evaluate.fit_options import weights_in
 from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.heads.method import FitSettings, Fold, FoldOf, Rows, make_fold
+from probeline.evaluate.heads.texts import find_or_embed, has_texts
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
 from probeline.evaluate.task import task_of
 from probeline.extraction import canary
@@ -119,7 +121,14 @@ class CachedRows(ABC, Generic[Rows]):
     ) -> FitSettings:
         """Return what a fit on these features depends on, given the options of its score."""
         weights = weights_in(options, self.session.dataset.class_names)
-        return FitSettings(options, self.classes, seed or 0, device or self.fit_device(), weights)
+        device = device or self.fit_device()
+        texts = partial(find_or_embed, self.session, self.backbone, options, device)
+        return FitSettings(options, self.classes, seed or 0, device, weights, texts)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether its rows are in the space that images share with the texts of the net's text tower."""
+        return self.session.has_images and len(self.taps) == 1 and has_texts(self.backbone)
 
     def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return the request for the score of a head that is fitted on these features."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
+from probeline.errors import BadOption
+from probeline.evaluate.features import CachedRows
+from probeline.evaluate.heads.texts import WITH_TEXTS
 from probeline.format import listing
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
@@ -30,3 +34,27 @@ def say_unweighted(session: Session, verb: str, methods: Sequence[str]) -> None:
     if session.settings.fitting.class_weights and methods:
         names = listing([method_info(name).short for name in methods])
         session.note_once(f"{verb}: class weights do not concern {names}: fitted as without them")
+
+
+def say_without_texts(session: Session, rows: Sequence[CachedRows[Any]]) -> None:
+    """Say which nets zero-shot classification passes over.
+
+    Raises
+    ------
+    BadOption
+        It passes over all of them.
+    """
+    if not session.settings.heads.zero_shot:
+        return
+    names = dict.fromkeys(own.backbone.name for own in rows)
+    without = names.keys() - {own.backbone.name for own in rows if own.has_texts}
+    if len(without) == len(names):
+        raise BadOption("no net for --zero-shot", expected=WITH_TEXTS, got=listing(list(names)))
+    for name in (name for name in names if name in without):
+        session.console.say(f"probe: {name}: passed over by --zero-shot, which needs {WITH_TEXTS}")
+
+
+def require_no_texts(session: Session) -> None:
+    """Raise BadOption if zero-shot classification is requested of several labels or of numbers."""
+    if session.settings.heads.zero_shot:
+        raise BadOption("--zero-shot needs one class per image", got=f"the targets of {session.dataset.name}")

@@ -20,6 +20,7 @@ from probeline.evaluate.heads.method import (
     Selection,
 )
 from probeline.evaluate.heads.registry import head_method, head_methods
+from probeline.evaluate.heads.texts import WITH_TEXTS, text_options
 from probeline.evaluate.notices import say_unweighted
 from probeline.evaluate.origins import record_origin
 from probeline.evaluate.requests import ScoreRequest, find_score, score_fields
@@ -67,6 +68,7 @@ def are_scored(features: CachedRows[Any], verb: str) -> bool:
 def _methods_and_seeds(features: CachedRows[Any], verb: str) -> list[tuple[MethodOf[Any, Any], int | None]]:
     settings = features.session.settings
     methods = [one for one in head_methods(verb, settings.heads) if one.reads_tokens == features.reads_tokens]
+    methods = [one for one in methods if features.has_texts or not one.reads_texts]
     first = settings.fitting.seed
     runs: list[tuple[MethodOf[Any, Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
     for seed in range(first, first + settings.fitting.seeds):
@@ -77,7 +79,8 @@ def _methods_and_seeds(features: CachedRows[Any], verb: str) -> list[tuple[Metho
 def _request(features: CachedRows[Any], method: MethodOf[Any, Any], seed: int | None) -> ScoreRequest:
     session = features.session
     shared = fit_options(session.settings, session.dataset.class_names, weighs_classes=method.weighs_classes)
-    return features.request(method.name, seed, **{**shared, **method.options(session.settings.heads)})
+    texts = text_options(session, features.backbone) if method.reads_texts else {}
+    return features.request(method.name, seed, **{**shared, **texts, **method.options(session.settings.heads)})
 
 
 def _task(session: Session) -> Task:
@@ -96,9 +99,13 @@ def score_head(
     Raises
     ------
     BadOption
-        The method reads other rows than these, tokens or vectors.
+        The method reads other rows than these: tokens, vectors, or those of the space that images and texts share.
     """
     require_kind(features, method.name, reads_tokens=method.reads_tokens)
+    if method.reads_texts and not features.has_texts:
+        raise BadOption(
+            f"{method.name} needs a text tower", where=features.title(method.name, None), expected=WITH_TEXTS
+        )
     session, shared = features.session, {} if shared is None else shared
     request = _request(features, method, seed)
     if finished := features.find_finished(request):
@@ -194,6 +201,8 @@ def _describe_fit(
     certificate = method.certificate(head, selection, settings)
     trainable, splits = method.count_parameters(head), features.session.splits
     refit = {"n_train": len(splits.train) + len(splits.val), "n_val": 0} if method.is_refit else {}
+    if not method.uses_train:
+        refit = {"n_train": 0}
     return {
         "trainable": trainable,
         "total": features.frozen_parameters + trainable,

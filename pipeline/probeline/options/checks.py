@@ -17,6 +17,7 @@ from probeline.options.crew import check_crew
 from probeline.options.grids import ATTENTIVE, MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.groups.data import DataOptions
 from probeline.options.groups.running import DEVICES
+from probeline.options.prompts import check_prompts
 from probeline.options.settings import OPTIONS, Settings
 from probeline.options.share import Share
 from probeline.options.store import check_store
@@ -31,6 +32,7 @@ def check_settings(settings: Settings) -> None:
     grid("mlp", MLP, settings.heads.mlp)
     parse_class_weights(settings.fitting.class_weights)
     parse_costs(settings.compare.costs)
+    check_prompts(settings.heads, settings.reading.taps)
     grid("attentive", ATTENTIVE, settings.heads.attentive)
     if settings.heads.attentive and not any(map(reads_tokens, settings.reading.taps)):
         got = " ".join(("--tap", *settings.reading.taps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from probeline.files.decode import Members
@@ -54,6 +54,8 @@ class OptionMembers:
     lora_targets: Name | tuple[Name, ...] | None = None
     loss: Literal["huber", "mse"] | None = None
     huber_delta: NotNegative | tuple[NotNegative, ...] | None = None
+    templates: tuple[Name, ...] = ()
+    class_texts: Mapping[str, Name] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.teacher is not None and (self.alpha is None or self.temperature is None):

@@ -41,6 +41,8 @@ METHODS = (
     MethodInfo("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
     MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
     MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#DA71FE", seeded=True),
+    MethodInfo("zero-shot", "zero-shot, by class names", "zero-shot", "probe", "#800D59", weighs_classes=False),
+    MethodInfo("probe-from-zero-shot", "linear probe from zero-shot", "probe from zero-shot", "probe", "#119CA6"),
     MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
     MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
     MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00", weighs_classes=False),

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from probeline.backbones.weights.reachable import cached_hub_file, check_hub, ch
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
 from probeline.identity import is_digest
 from probeline.images import Preprocess
+from probeline.names import is_weights_file
 
-_FOLDER = "local-dir:"
+FOLDER = "local-dir:"
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -45,8 +47,8 @@ class Projection(nn.Module):
 class ImageTower(nn.Module):
     """The image tower `visual`, [N, D] for the net's input [N, 3, S, S].
 
-    Where its projection can be taken off, the embedding is the vector before it, and `projection` runs on that vector
-    too, for who reads its output as a tap; if not, the embedding is the tower's output.
+    Where its projection can be taken off, the embedding is the vector before it; if not, the embedding is the tower's
+    output. `projection` gives in both cases what images and texts share, for who reads its output as a tap.
     """
 
     num_classes = 0
@@ -62,13 +64,12 @@ class ImageTower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, D]."""
         pooled: Tensor = self.visual(images)
-        if self.projection is not None:
-            self.projection(pooled)
+        self.projection(pooled)
         return pooled
 
 
-def _take_projection(visual: Any) -> nn.Module | None:
-    """Return the projection of a tower, which is then without it; None if it is part of a pooling."""
+def _take_projection(visual: Any) -> nn.Module:
+    """Return the projection of a tower, which is then without it; nothing is left to do if it is part of a pooling."""
     matrix = getattr(visual, "proj", None)
     if isinstance(matrix, nn.Parameter):
         visual.proj = None
@@ -77,12 +78,12 @@ def _take_projection(visual: Any) -> nn.Module | None:
     if isinstance(head, nn.Sequential) and isinstance(layer := getattr(head, "proj", None), nn.Linear):
         head.proj = nn.Identity()
         return layer
-    return None
+    return nn.Identity()
 
 
 def tags_of(source: str) -> list[str]:
     """Return the tags of an architecture; none of a folder."""
-    if source.startswith(_FOLDER):
+    if source.startswith(FOLDER):
         return []
     return [str(tag) for tag in vision.open_clip().list_pretrained_tags_by_model(source)]
 
@@ -102,13 +103,37 @@ def fit_positions(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]
     import open_clip.model
 
     fitted = dict(state)
-    with _quiet():
+    with quiet():
         open_clip.model.resize_pos_embed(fitted, net)
     return fitted
 
 
-def pretrained_tower(source: str, weights: str, what: str) -> Built:
-    """Return a tower with the weights of a tag, or those in a folder.
+@dataclass(frozen=True)
+class BothTowers:
+    """A model of open_clip with its weights.
+
+    Attributes
+    ----------
+    model : nn.Module
+        float32.
+    weights : str
+        Their resolved name.
+    config : mapping
+        What their publisher says of the preprocessing; empty if nobody does.
+    files : tuple of Path
+    warnings : tuple of str
+        What is wrong with where the weights came from.
+    """
+
+    model: Any
+    weights: str
+    config: Mapping[str, Any]
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def load_towers(source: str, weights: str, what: str) -> BothTowers:
+    """Return both towers with the weights of a tag, those in a folder, or those of a file.
 
     Raises
     ------
@@ -116,7 +141,9 @@ def pretrained_tower(source: str, weights: str, what: str) -> Built:
         No such tag, several of them and none named, or one that was trained with another activation.
     DownloadFailed, MissingData, MissingExtra
     """
-    if source.startswith(_FOLDER):
+    if is_weights_file(weights):
+        return _from_file(source, Path(weights), what)
+    if source.startswith(FOLDER):
         return _from_folder(source, weights, what)
     tags = tags_of(source)
     if weights == "DEFAULT":
@@ -130,33 +157,44 @@ def pretrained_tower(source: str, weights: str, what: str) -> Built:
     _check_activation(source, config, weights, what)
     path = _weights_file(config, f"{what}@{weights}")
     warnings = check_published(path, sha256=_stated_digest(config, path))
-    net = _tower(_create(source, what, str(path)), config, what)
-    return Built(net, weights, net.preprocess, (path,), warnings=warnings)
+    return BothTowers(_create(source, what, str(path)), weights, config, (path,), warnings)
 
 
-def tower_from_file(source: str, path: Path, what: str) -> Built:
-    """Return a tower with the weights of a file; its preprocessing is that of the architecture's tags if they agree."""
+def load_tower(source: str, weights: str, what: str) -> Built:
+    """Return the image tower with the weights of a tag, those in a folder, or those of a file.
+
+    Raises
+    ------
+    ProbelineError
+        As :func:`load_towers`.
+    """
+    both = load_towers(source, weights, what)
+    net = _tower(both.model, both.config, what)
+    return Built(net, both.weights, net.preprocess, both.files, warnings=both.warnings)
+
+
+def _from_file(source: str, path: Path, what: str) -> BothTowers:
+    """Return the weights of a file; the preprocessing is that of the architecture's tags if they agree."""
     if not path.is_file():
         raise MissingData("no weights file", where=path, remedy="check the path")
     config: Mapping[str, Any] = {}
     if tags := tags_of(source):
         stated = [_stated(vision.open_clip().get_pretrained_cfg(source, tag)) for tag in tags]
         config = stated[0] if all(other == stated[0] for other in stated) else {}
-    if source.startswith(_FOLDER):
+    if source.startswith(FOLDER):
         raise BadOption("a folder has its own weights", where=what, expected=f"{what} or {what}@none", got=path)
-    net = _tower(_create(source, what, str(path)), config, what)
-    return Built(net, path.name, net.preprocess, (path,))
+    return BothTowers(_create(source, what, str(path)), path.name, config, (path,))
 
 
-def _from_folder(source: str, weights: str, what: str) -> Built:
+def _from_folder(source: str, weights: str, what: str) -> BothTowers:
     if weights != "DEFAULT":
         raise UnknownName(f"weights of {what}", weights, ["DEFAULT", "none"])
-    folder = Path(source.removeprefix(_FOLDER))
+    folder = Path(source.removeprefix(FOLDER))
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".bin", ".pt", ".pth")]
     if not files:
         raise MissingData("no weights in the folder", where=folder, expected=" or ".join(_HUB_FILES))
-    net = _tower(_create(source, what, load_weights=True), {}, what)
-    return Built(net, "DEFAULT", net.preprocess, (*sorted(folder.glob("*.json")), *files))
+    model = _create(source, what, load_weights=True)
+    return BothTowers(model, "DEFAULT", {}, (*sorted(folder.glob("*.json")), *files))
 
 
 def _create(
@@ -165,7 +203,7 @@ def _create(
     """Return both towers; weights are loaded if they are named, or if a folder's are wanted."""
     package = vision.open_clip()
     try:
-        with _quiet():
+        with quiet():
             return package.create_model(
                 source,
                 pretrained=pretrained,
@@ -182,7 +220,7 @@ def _create(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep open_clip from logging what is checked here."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -292,6 +330,6 @@ def preprocess_of(net: nn.Module) -> Preprocess:
 
 def notes_of(net: nn.Module) -> tuple[str, ...]:
     """Return where a tower's embedding is read."""
-    if isinstance(net, ImageTower) and net.projection is not None:
+    if isinstance(net, ImageTower) and not isinstance(net.projection, nn.Identity):
         return ("the embedding is read before the projection; --tap projection reads it after",)
     return ("the embedding is the tower's output, after its projection",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from probeline.environment import package_folder
 from probeline.errors import MissingData, MissingExtra, UnknownName
 from probeline.files.reading import WEIGHTS, check_folder, is_file, is_folder
 from probeline.images import Preprocess
+from probeline.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,16 +76,25 @@ def adapt(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def pretrained(name: str, weights: str) -> Built:
     """Return the image tower with the weights of a tag, which open_clip downloads if they are missing."""
-    from probeline.backbones.libraries.open_clip import pretrained_tower
+    from probeline.backbones.libraries.open_clip import load_tower
 
-    return pretrained_tower(_source(name), weights, f"openclip:{name}")
+    return load_tower(_source(name), weights, f"openclip:{name}")
 
 
 def from_file(name: str, path: Path) -> Built:
     """Return the image tower with the weights of a file of open_clip's, which has both towers."""
-    from probeline.backbones.libraries.open_clip import tower_from_file
+    from probeline.backbones.libraries.open_clip import load_tower
 
-    return tower_from_file(_source(name), path, f"openclip:{name}")
+    return load_tower(_source(name), str(path), f"openclip:{name}")
+
+
+def embed_texts(
+    name: str, weights: str, texts: Sequence[str], templates: Sequence[str], *, device: str
+) -> tuple[FloatArray, float]:
+    """Return the text tower's features of the classes, float32 [K, E], and what their cosines are multiplied by."""
+    from probeline.backbones.libraries.open_clip_texts import embed_texts
+
+    return embed_texts(_source(name), weights, f"openclip:{name}", texts, templates, device=device)
 
 
 def preprocess(net: nn.Module) -> Preprocess:

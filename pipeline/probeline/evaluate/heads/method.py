@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from probeline.heads.class_weights import ClassWeights, row_weights
 from probeline.heads.linear import Linear, decision
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.options.groups.fitting import HeadOptions
+from probeline.results.texts import TextFeatures
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 Candidate = Mapping[str, Any]
@@ -138,6 +139,11 @@ class Selection(Generic[Head]):
         return self.heads[self.index]
 
 
+def no_texts() -> TextFeatures:
+    """Raise BadOption: the features are of no net with a text tower."""
+    raise BadOption("no text tower", expected="features of a net that has one")
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """What a fit depends on in addition to its rows.
@@ -154,6 +160,8 @@ class FitSettings:
         Runs a fit on the session's device, if the method has a use for it; the score says which one it was.
     class_weights : ClassWeights or None
         How much each class counts in fitting; None if all count the same.
+    texts : callable
+        Returns what the net's text tower gives for the classes, for methods that read texts.
     """
 
     options: Mapping[str, Any]
@@ -161,6 +169,7 @@ class FitSettings:
     seed: int = 0
     device: FitDevice = field(default_factory=FitDevice, compare=False)
     class_weights: ClassWeights | None = None
+    texts: Callable[[], TextFeatures] = field(default=no_texts, compare=False)
 
     def row_weights(self, y: IntArray) -> DoubleArray | None:
         """Return the weights float64 [n], of mean 1, of rows to fit on with labels int64 [n]; None if all are 1."""
@@ -221,6 +230,10 @@ class MethodOf(Protocol[Head, Rows]):
         Whether `fit` uses :meth:`FitSettings.row_weights`. If not, ``--class-weights`` does not concern the method.
     reads_tokens : bool
         Whether its rows are all tokens of a layer, as of the taps ``MODULE:tokens``, and no vectors.
+    reads_texts : bool
+        Whether it uses :attr:`FitSettings.texts`, so that its rows are in the space that images and texts share.
+    uses_train : bool
+        Whether a fit depends on its rows.
     """
 
     name: str
@@ -230,6 +243,8 @@ class MethodOf(Protocol[Head, Rows]):
     are_independent: bool = False
     weighs_classes: bool = False
     reads_tokens: bool = False
+    reads_texts: bool = False
+    uses_train: bool = True
 
     @property
     def selection_name(self) -> str:

@@ -23,7 +23,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """Heads that are trained in minibatches."""
+    """Heads in addition to the exact probe."""
 
     sgd: tuple[str, ...] = option(
         (),
@@ -41,6 +41,25 @@ class HeadOptions:
     )
     estimator_params: tuple[str, ...] = option(
         (), "its parameters; of several values the best on validation is kept", metavar="NAME=V[,V...]", rare=True
+    )
+    zero_shot: bool = option(
+        False, "also classify by the class names, and a probe from there: openclip nets at --tap projection", rare=True
+    )
+    templates: tuple[str, ...] = option(
+        (),
+        "of zero-shot: sentences with {} for the class",
+        metavar="TEXT",
+        flag="--template",
+        shown_default="CLIP's seven",
+        rare=True,
+    )
+    class_texts: tuple[str, ...] = option(
+        (),
+        "of zero-shot: what a class is called in sentences",
+        metavar="CLASS=TEXT",
+        flag="--class-text",
+        shown_default="its name with spaces for _",
+        rare=True,
     )
 
 

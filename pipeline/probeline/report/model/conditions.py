@@ -106,7 +106,7 @@ def _name_rows(own: Sequence[Score], scores: Sequence[Score]) -> str:
     return "; ".join(f"{backbone}: {names}" for backbone, names in by_backbone.items())
 
 
-_OMITTED = ("version", "weights")
+_OMITTED = ("version", "weights", "texts")
 """Options that are in other lines, or that no user sets."""
 
 

@@ -55,8 +55,9 @@ def plan_rows(
             and (isinstance(score, TargetScore) or is_fitted_as_requested(own, score))
             and is_trained_as_requested(own, settings.training.strategies, score)
         ]
-        pace = same_options[-1].warm_seconds / same_options[-1].n_train if same_options else None
-        images = len(session.splits.train)
+        last = same_options[-1] if same_options else None
+        pace = last.warm_seconds / last.n_train if last and last.n_train else None
+        images = 0 if method.name == Method.ZERO_SHOT else len(session.splits.train)
         if method.name == Method.PROBE_REFIT:
             images += len(session.splits.val)
         read = [tap for tap in taps if is_read_by(method, tap)] if not method.trains else [""]

@@ -16,9 +16,11 @@ from probeline.finetuning.requests import training_options
 from probeline.images import Decoding
 from probeline.names import (
     ESTIMATOR,
+    JOINT,
     LAST_K,
     OF_CLASSES,
     PENULTIMATE,
+    READ_TEXTS,
     SINGLE_LABEL,
     TIMM,
     TOP1,
@@ -34,6 +36,7 @@ from probeline.names import (
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, train_axes
+from probeline.options.prompts import prompt_options, prompt_words
 from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
 from probeline.options.verbs import VERBS
 from probeline.report.model.content import NotRun, ReportContent
@@ -120,6 +123,8 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[Ta
         own["mlp"] = _words(MLP, score.options) or (f"width={MLP['width'].values[0]}",)
     elif score.method == Method.PROBE_ATTENTIVE:
         own["attentive"] = _words(ATTENTIVE, score.options) or (f"queries={ATTENTIVE['queries'].values[0]}",)
+    elif score.method in READ_TEXTS:
+        own |= prompt_words(score.options)
     elif ESTIMATOR.fullmatch(score.method):
         own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
@@ -278,6 +283,7 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
         if not method.trains
         and (method.name != Method.PROBE_MLP or settings.heads.mlp)
         and (method.name != Method.PROBE_ATTENTIVE or settings.heads.attentive)
+        and (method.name not in READ_TEXTS or settings.heads.zero_shot)
     ]
     trainings = training_methods(settings.training.strategies)
     own: list[tuple[MethodInfo, dict[str, Any]]] = []
@@ -308,6 +314,8 @@ def training_methods(strategies: Iterable[str]) -> list[tuple[MethodInfo, dict[s
 
 def is_read_by(method: MethodInfo, tap: str) -> bool:
     """Return whether a method reads the rows of a tap: tokens are read by the attentive probe, and by nothing else."""
+    if method.name in READ_TEXTS:
+        return tap == JOINT
     return method.trains or (method.name == Method.PROBE_ATTENTIVE) == reads_tokens(tap)
 
 
@@ -344,6 +352,9 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     if shared_options(score.options) != requested_fit:
         return False
     heads = settings.heads
+    if score.method in READ_TEXTS:
+        prompts = prompt_options(heads, score.class_names)
+        return all(score.options.get(name) == prompts.get(name) for name in ("templates", "class_texts"))
     axes = {
         Method.PROBE_SGD: ("sgd", SGD, heads.sgd),
         Method.PROBE_MLP: ("mlp", MLP, heads.mlp),
