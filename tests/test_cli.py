@@ -32,10 +32,10 @@ from probeline.results.methods import METHODS
 from probeline.session import Session
 from small_runs import bomb, make_photos
 
-ASKED = [one.name for one in METHODS if not one.trains and one.name not in ("probe-mlp", "probe-attentive")] + [
-    "finetune",
-    "scratch",
-]
+UNASKED = ("probe-mlp", "probe-attentive", "zero-shot", "probe-from-zero-shot")
+"""Heads that are fitted only if an option says so."""
+
+ASKED = [one.name for one in METHODS if not one.trains and one.name not in UNASKED] + ["finetune", "scratch"]
 """The methods of a run without further options."""
 
 
@@ -220,9 +220,9 @@ def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) <= 100
     assert max(map(len, lines)) <= 100
     shown = {flag for line in lines for flag in re.findall(r"^  (?:-\w, )?(--[\w-]+)", line)}
-    # The help of run names some that the help of a stage explains.
+    # The help of run and of compare names some that the help of a stage explains.
     named = {flag for line in lines if re.search(r": see probeline \w+ --help$", line) for flag in _flags(line)}
-    assert bool(named) == (verb == "run")
+    assert bool(named) == (verb in ("run", "compare"))
     shown |= named - {"--help"}
     assert shown == {OPTIONS[name].flag for name in VERBS[verb].options} | {"--help"}
 

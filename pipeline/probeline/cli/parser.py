@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,9 @@ from probeline.options.verbs import VERBS, Verb
 WIDTH = 100
 """Columns of a help text; each fits two screens of 50 lines."""
 
+_BRIEF = ("run", "compare")
+"""The verbs whose help only names rare options: they have those of all others."""
+
 _EVERYWHERE = ("-h", "--help", "--version")
 
 
@@ -34,6 +38,9 @@ class _Parser(argparse.ArgumentParser):
 class _Formatter(argparse.HelpFormatter):
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(super(_Formatter, self)._fill_text(line, width, indent) for line in text.split("\n"))
 
 
 _formatter = partial(_Formatter, max_help_position=32, width=WIDTH)
@@ -101,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
             )
         for group, declaration in GROUPS.items():
             if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
-                named = [option for option in own if option.rare and verb.name == "run"]
+                named = [option for option in own if option.rare and verb.name in _BRIEF]
                 title = (declaration.__doc__ or "").strip().rstrip(".")
                 section = child.add_argument_group(title, _explained_elsewhere(named))
                 for option in own:
@@ -110,11 +117,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _explained_elsewhere(named: Sequence[Option]) -> str | None:
-    """Return which options are explained in the help of another verb."""
+    """Return which options are explained in the help of another verb, in lines that say so each."""
     if not named:
         return None
-    verb = next(verb for verb in VERBS.values() if verb.name != "run" and named[0].name in verb.options)
-    return f"{', '.join(option.flag for option in named)}: see probeline {verb.name} --help"
+    verb = next(verb for verb in VERBS.values() if verb.name not in _BRIEF and named[0].name in verb.options)
+    where = f": see probeline {verb.name} --help"
+    flags = ", ".join(option.flag for option in named)
+    lines = textwrap.wrap(flags, WIDTH - len(where) - _INDENT, break_on_hyphens=False)
+    return "\n".join(line.rstrip(",") + where for line in lines)
+
+
+_INDENT = 4
+"""Of the description of a group, at most."""
 
 
 def _add(section: argparse._ArgumentGroup, option: Option, *, is_hidden: bool = False) -> None:

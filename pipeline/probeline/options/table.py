@@ -29,7 +29,7 @@ class Option:
     local : bool
         Whether it is about places on one machine or how a run is watched, so that recipes cannot have it.
     rare : bool
-        Whether the help of ``run`` only names it, and the verb that uses it explains it.
+        Whether the help of ``run`` and ``compare`` only names it, and the verb that uses it explains it.
     """
 
     name: str
