@@ -62,7 +62,8 @@ def probe(
         ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
         ``knn``, ``knn-weighted``, ``centroid``, ``centroid-shrunken``, or one that another package adds; or a
         scikit-learn classifier, which is cloned and fitted on standardised features. Features of a tap
-        ``MODULE:tokens`` have one method, ``probe-attentive``.
+        ``MODULE:tokens`` have one method, ``probe-attentive``; those of an openclip net at the tap ``projection`` have
+        two more, ``zero-shot`` and ``probe-from-zero-shot``.
     params : mapping of str to sequence, optional
         The values of each parameter of a classifier that are tried; the best on validation is kept.
     seed : int
@@ -81,7 +82,8 @@ def probe(
     **options
         Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``,
         ``attentive={"queries": 16}``; where they are fitted: ``device="cuda"``; what validation selects by:
-        ``metric="macro"``; and how much classes count in fitting: ``class_weights="balanced"`` or ``{"rare": 5}``.
+        ``metric="macro"``; how much classes count in fitting: ``class_weights="balanced"`` or ``{"rare": 5}``; and the
+        prompts of zero-shot: ``templates=["a photo of a {}."]``, ``class_texts={"n02084071": "dog"}``.
 
     Raises
     ------
@@ -90,6 +92,8 @@ def probe(
     ProbelineError
     """
     head = _find_method(method, params or {})
+    if head.reads_texts:
+        options["zero_shot"] = True
     arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
     if ready.session.settings.fitting.class_weights and not head.weighs_classes:

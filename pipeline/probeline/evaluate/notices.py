@@ -46,12 +46,16 @@ def say_without_texts(session: Session, rows: Sequence[CachedRows[Any]]) -> None
     """
     if not session.settings.heads.zero_shot:
         return
-    names = dict.fromkeys(own.backbone.name for own in rows)
-    without = names.keys() - {own.backbone.name for own in rows if own.has_texts}
-    if len(without) == len(names):
-        raise BadOption("no net for --zero-shot", expected=WITH_TEXTS, got=listing(list(names)))
-    for name in (name for name in names if name in without):
-        session.console.say(f"probe: {name}: passed over by --zero-shot, which needs {WITH_TEXTS}")
+    nets = dict.fromkeys(_net(own) for own in rows)
+    without = [net for net in nets if net not in {_net(own) for own in rows if own.has_texts}]
+    if len(without) == len(nets):
+        raise BadOption("no net for --zero-shot", expected=WITH_TEXTS, got=listing(without))
+    for net in without:
+        session.console.say(f"probe: {net}: passed over by --zero-shot, which needs {WITH_TEXTS}")
+
+
+def _net(rows: CachedRows[Any]) -> str:
+    return f"{rows.backbone.name} ({rows.backbone.weights})"
 
 
 def require_no_texts(session: Session) -> None:

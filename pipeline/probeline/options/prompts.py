@@ -41,7 +41,7 @@ def check_prompts(heads: HeadOptions, taps: Sequence[str]) -> None:
             raise BadOption(f"{flag} without --zero-shot", expected=f"--zero-shot --tap {JOINT} {flag} ...")
     for template in heads.templates:
         if not _is_template(template):
-            expected = "text with {} where the class is, such as 'a photo of a {}.'"
+            expected = "text with one {}, where the class is, such as 'a photo of a {}.'"
             raise BadOption("bad --template", expected=expected, got=template)
     _parse_class_texts(heads.class_texts)
 
@@ -51,7 +51,7 @@ def _is_template(text: str) -> bool:
         fields = [field for _, *field in Formatter().parse(text) if field[0] is not None]
     except ValueError:
         return False
-    return bool(fields) and all(field == ["", "", None] for field in fields)
+    return fields == [["", "", None]]
 
 
 def _parse_class_texts(words: Sequence[str]) -> dict[str, str]:
