@@ -187,11 +187,19 @@ def test_prompts_classes_and_weights_are_in_the_key(world: Path, tmp_path: Path)
     state = torch.load(other / "open_clip_pytorch_model.bin", weights_only=True)
     state["text_projection"] += 0.05
     torch.save(state, other / "open_clip_pytorch_model.bin")
-    session = opened(world, tmp_path / "b", backbones=(f"openclip:{other}",), cache=tmp_path / "cache")
+    of_other: dict[str, Any] = {"backbones": (f"openclip:{other}",), "cache": tmp_path / "cache"}
+    session = opened(world, tmp_path / "b", **of_other)
     score = score_head(features_of(session), ZERO_SHOT)
-    assert score.options["weights"] == own.options["weights"], "of the image tower"
+    (seven,) = (score for score in saved(opened(world, tmp_path / "a")) if score.key == keys["seven"])
+    assert {**score.options, "texts": ""} == {**seven.options, "texts": ""}, "the image tower is the same"
+    assert score.options["texts"] != seven.options["texts"]
+    state["text_projection"] += 0.05
+    torch.save(state, other / "open_clip_pytorch_model.bin")
+    again = score_head(features_of(opened(world, tmp_path / "b", **of_other)), ZERO_SHOT)
+    assert again.key != score.key
+    first, second = TEXTS.load(session.reports)[0]
+    assert first.features != second.features
     assert score.key not in keys.values()
-    assert score.options["texts"] != own.options["texts"]
 
 
 def test_a_damaged_record_of_texts_is_made_again(world: Path, tmp_path: Path) -> None:
