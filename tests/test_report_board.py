@@ -575,3 +575,8 @@ def test_memory_is_of_one_batch_on_one_device_where_all_have_it(tmp_path: Path) 
     save("two", "GPU", b1=5_000_000)
     memory = next(one for one in costs(standing, board_of(tmp_path).records.latencies) if one.name == "memory")
     assert memory.values == (10.0, 5.0), "of the largest batch that both have"
+
+
+def test_a_data_set_has_the_train_images_of_rows_that_use_them() -> None:
+    scores = [make_score("zero-shot", n_train=0), make_score("probe"), make_score("probe-refit", n_val=0)]
+    assert BoardData.of("cifar10", scores, has_page=False).n_train == scores[1].n_train > 0

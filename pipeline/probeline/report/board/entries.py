@@ -54,8 +54,8 @@ class BoardData:
     @classmethod
     def of(cls, name: str, scores: Sequence[Score], *, has_page: bool) -> BoardData:
         """Return the data set of some scores of equal splits."""
-        # A refit has the val images among its train images.
-        first = max(scores, key=lambda score: score.n_val)
+        # A refit has the val images among its train images, and zero-shot has none.
+        first = max(scores, key=lambda score: (score.n_val, score.n_train))
         frequent = Counter(first.labels).most_common(1)[0][1]
         return cls(
             name=name,

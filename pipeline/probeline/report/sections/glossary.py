@@ -85,6 +85,19 @@ TERMS = (
         "classifies what they pooled. The other heads get one vector per image.",
         _has_method(Method.PROBE_ATTENTIVE),
     ),
+    Term(
+        "zero-shot",
+        "The class whose name, in sentences, the net's text tower puts nearest to the image by cosine (Radford et al., "
+        "2021); no train image is used. Its numbers at temperature 1 are at the net's own scale of cosines, all others "
+        "at a temperature fitted on val.",
+        _has_method(Method.ZERO_SHOT),
+    ),
+    Term(
+        "probe from zero-shot",
+        "The exact probe of what is added to the zero-shot logits: with a strong l2 that is a bias alone, with a weak "
+        "one it is as free as the linear probe.",
+        _has_method(Method.PROBE_FROM_ZERO_SHOT),
+    ),
     Term("MLP head", "Two layers with a non-linearity between them, on the features.", _has_method(Method.PROBE_MLP)),
     Term(
         "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)
