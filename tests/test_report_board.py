@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 from made_boards import THREE, board_of, board_score, make_reports, save_scores, shown
 from made_quality import make_quality
 from made_records import make_latency
-from made_scores import judged
+from made_scores import judged, make_score
 from probeline.errors import MissingData, UnknownName
 from probeline.identity import digest, seal
 from probeline.metrics.intervals import holm

@@ -75,6 +75,8 @@ def find_or_embed(session: Session, backbone: Backbone, options: Mapping[str, An
     source, name = find(backbone.name)
     if not isinstance(source, EmbedsTexts):
         raise TypeError(f"{backbone.name} has no text tower")
+    prompts = plural(len(texts) * len(templates), "prompt")
+    session.console.say(f"zero-shot: {backbone.name}: embedding {prompts} of {len(texts):,} classes")
     started = time.perf_counter()
     spec = session.spec(session.asked_as(backbone.name, backbone.weights))
     features, scale = device.run(source.embed_texts, name, spec.weights, texts, templates)
@@ -93,8 +95,6 @@ def find_or_embed(session: Session, backbone: Backbone, options: Mapping[str, An
         environment=environment(device.label),
     )
     TEXTS.save(session.reports, record)
-    prompts = plural(len(texts) * len(templates), "prompt")
-    session.console.say(f"zero-shot: {backbone.name}: {prompts} of {len(texts):,} classes embedded, {seconds:.1f} s")
     return record
 
 
