@@ -578,5 +578,6 @@ def test_memory_is_of_one_batch_on_one_device_where_all_have_it(tmp_path: Path) 
 
 
 def test_a_data_set_has_the_train_images_of_rows_that_use_them() -> None:
-    scores = [make_score("zero-shot", n_train=0), make_score("probe"), make_score("probe-refit", n_val=0)]
+    without = replace(make_score("knn"), method="zero-shot", n_train=0)
+    scores = [without, make_score("probe"), make_score("probe", n_val=0, n_train=50_000)]
     assert BoardData.of("cifar10", scores, has_page=False).n_train == scores[1].n_train > 0
