@@ -18,7 +18,7 @@ from probeline.identity import seal
 from probeline.options.settings import Settings
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
-from probeline.report.records.row_commands import further_commands
+from probeline.report.records.further import further_commands
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
@@ -171,6 +171,9 @@ def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
     assert line.startswith("another backbone, such as mobilenet_v2: probeline run ")
     assert "--epochs 3" in line
     assert not [word for word in ("vgg11", "some.safetensors", "features.3") if word in line]
+    for words in ({"attentive": ("queries=4",)}, {"zero_shot": True, "templates": ("a {}.",), "class_texts": ("a=b",)}):
+        (with_heads,) = offered("vgg11", **own, epochs=3, **words)
+        assert with_heads == line, "heads of taps that the other net may not have"
     (line,) = offered("mobilenet_v2", backbones=("vgg11",), weights="none")
     assert "such as resnet50: " in line
     assert "--backbone resnet50" in line

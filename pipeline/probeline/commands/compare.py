@@ -14,6 +14,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
+from probeline.report.records.further import further_commands
 from probeline.report.records.groups import load_groupings
 from probeline.report.records.loading import (
     cached_features,
@@ -27,7 +28,7 @@ from probeline.report.records.loading import (
     load_unlike,
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
-from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
+from probeline.report.records.row_commands import commands, is_as_requested, missing_rows
 from probeline.report.sections.scores.groups import group_lines
 from probeline.report.targets.compare import compare_targets
 from probeline.report.terminal import terminal_table

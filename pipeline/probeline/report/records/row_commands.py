@@ -38,8 +38,7 @@ from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, train_axes
 from probeline.options.prompts import prompt_options, prompt_words
 from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
-from probeline.options.verbs import VERBS
-from probeline.report.model.content import NotRun, ReportContent
+from probeline.report.model.content import NotRun
 from probeline.report.model.row import Block
 from probeline.report.targets.row import TargetRow
 from probeline.results.curve import Curve
@@ -53,9 +52,6 @@ _KEPT = (
     *("cache", "reports", "device", "batch_size", "workers", "recipe", "quiet", "verbose", "json", "dry_run"),
 )
 """Options that are the run's and not the row's."""
-
-_OTHERS = ("mobilenet_v2", "resnet50")
-"""Backbones to offer as another one."""
 
 
 def commands(settings: Settings, table: Sequence[Block], steps: Sequence[Step] = ()) -> dict[str, str]:
@@ -379,28 +375,3 @@ def is_trained_as_requested(settings: Settings, strategies: Sequence[str], recor
         )
         for own in requested
     )
-
-
-def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]:
-    """Return what a report could show in addition, with the commands for it."""
-    records = {
-        "curve": ("learning curves", content.curves),
-        "pictures": ("common errors, an embedding map and the first filters", content.pictures),
-        "doctor": ("a check of the data", content.findings),
-        "latency": ("the latency of a forward pass", content.latencies),
-        "quality": ("what the features alone say: rank, dimension, predictors, retrieval", content.qualities),
-    }
-    has_images = all(row.image_size for row in content.rows)
-    further = [
-        NotRun(what, command_line(settings, verb))
-        for verb, (what, shown) in records.items()
-        if not shown and (has_images or not VERBS[verb].needs_images)
-    ]
-    backbones = {row.backbone for row in content.rows}
-    if len(backbones) == 1 and has_images:
-        other = next(name for name in _OTHERS if name not in backbones)
-        # Taps, and weights if there are any, may be of this net alone.
-        weights = settings.nets.weights if settings.nets.weights == "none" else Settings().nets.weights
-        command = command_line(settings, "run", backbones=(other,), taps=Settings().reading.taps, weights=weights)
-        further.append(NotRun(f"another backbone, such as {other}", command))
-    return further
