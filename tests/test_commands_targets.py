@@ -122,6 +122,7 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
         ("probe --attentive lr=1e-3 --tap layer4:tokens", "--attentive is about classes"),
         ("probe --tap layer4:tokens", "--tap layer4:tokens is about classes, as the heads are that read tokens"),
         ("probe --estimator sklearn.svm:SVC", "--estimator is about classes"),
+        ("probe --zero-shot --tap projection", "--zero-shot is about classes"),
         ("compare --costs a=1 b=2", "--costs is about classes"),
         ("compare --add given.csv", "--add is about classes"),
         ("compare --report-by sites.csv:site", "--report-by is about classes"),
