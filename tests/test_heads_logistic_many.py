@@ -55,7 +55,7 @@ def test_the_minimum_is_scikit_learns(count: int, columns: int, classes: int) ->
 @pytest.mark.parametrize("kind", ["plain", "constant columns", "separable", "more columns than rows", "rare classes"])
 def test_odd_data_is_solved_as_well(kind: str, turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # A few classes, solved as many: more than that take scikit-learn minutes here.
-    for module in (memory, newton, point, preconditioner):
+    for module in (memory, point, preconditioner):
         monkeypatch.setattr(module, "FEW", 2)
     if turned:
         monkeypatch.setattr(path, "MANY", 2)
@@ -204,7 +204,7 @@ def test_many_classes_need_few_products(monkeypatch: pytest.MonkeyPatch) -> None
         counted = []
         count = Preconditioner.spend
 
-        def spend(self: Preconditioner, number: int) -> None:
+        def spend(self: Preconditioner, number: int, *_: torch.Tensor) -> None:
             counted.append(number)
             count(self, number)
 

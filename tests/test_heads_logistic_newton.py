@@ -155,7 +155,7 @@ def improved(given: Rows, at: Tensor, l2: float) -> Preconditioner:
 
 @WEIGHTED
 def test_one_logit_s_matrix_is_the_hessian(monkeypatch: pytest.MonkeyPatch, weighted: bool) -> None:
-    monkeypatch.setattr(preconditioning, "_COVERED", 1.0)
+    monkeypatch.setattr(preconditioning, "COVERED", 1.0)
     given = rows(40, 6, 1, weighted=weighted)
     at, wanted = coefficients(given, heads=1), coefficients(given, heads=1, seed=2)
     preconditioner = improved(given, at, L2)

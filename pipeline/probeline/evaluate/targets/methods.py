@@ -88,7 +88,7 @@ class LabelReference(_LabelMethod):
     grid = REFERENCE_L2
 
     def fit(self, fold: TargetFold, fit: TargetFit, candidates: Candidates) -> Sequence[LabelHead]:
-        from probeline.heads.logistic.label_reference import fit_label_reference
+        from probeline.heads.logistic.reference import fit_label_reference
 
         return [fit_label_reference(fold.X, fold.Y.astype(np.float32), l2) for l2 in candidates.strengths]
 

@@ -21,14 +21,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly
-from probeline.heads.logistic.memory import FEW, MEMORY
-from probeline.heads.logistic.point import Point, Ray, look, with_optimal_bias
+from probeline.heads.logistic.cross_entropy import Rows
+from probeline.heads.logistic.memory import MEMORY
+from probeline.heads.logistic.point import ClassLosses
 from probeline.heads.logistic.preconditioner import Preconditioner, Turned
 
 _FLOOR = 0.01
@@ -72,6 +73,51 @@ class Solution:
     converged: Tensor
 
 
+class Inverse(Protocol):
+    """An approximate inverse of the Hessians, as :class:`Preconditioner` describes it; `heads` [h] of the batch."""
+
+    def aim(self, l2: Tensor, /) -> None: ...
+
+    def improve(self, l2: Tensor, point: Any, heads: Tensor, /) -> None: ...
+
+    def solve(self, residual: Tensor, l2: Tensor, steepness: Tensor, heads: Tensor, /) -> Tensor: ...
+
+    def faded(self, steepness: Tensor, l2: Tensor, heads: Tensor, /) -> Tensor: ...
+
+    def spend(self, products: int, heads: Tensor, /) -> None: ...
+
+    def is_due(self, l2: Tensor, heads: Tensor, /) -> bool: ...
+
+
+class Losses(Protocol):
+    """The mean losses of H heads on the same rows; `heads`, int64 [h], are those that coefficients belong to.
+
+    `direction_type` is the type of the vectors of the conjugate gradients.
+    """
+
+    @property
+    def direction_type(self) -> torch.dtype: ...
+
+    def on(self, rows: Rows) -> Self:
+        """Return these losses on rows that are turned."""
+        ...
+
+    def look(self, at: Tensor, logits: Tensor | None, heads: Tensor, /) -> Any:
+        """Return the point at coefficients [h, K, D + 1], by products in float32, like `point.Point`.
+
+        `logits` are the end of a ray of the point before, if known.
+        """
+        ...
+
+    def with_optimal_bias(self, at: Tensor, heads: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return the nearest float32 coefficients with the best bias, and the remaining excess [h] in nats."""
+        ...
+
+    def evaluate_exactly(self, at: Tensor, heads: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return loss [h] and gradient [h, K, D + 1] in float64 throughout."""
+        ...
+
+
 def minimise(
     rows: Rows,
     l2: Tensor,
@@ -90,7 +136,20 @@ def minimise(
     A head stops when its objective exceeds its minimum by no more than `tolerance` times itself plus 0.01 nats, when
     `max_products` are used up, or when rounding prevents progress. Logits are kept if they fit in `memory` bytes.
     """
-    descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products, memory)
+    return descend(ClassLosses(rows, memory), l2, start, preconditioner, turned, tolerance, max_products)
+
+
+def descend(
+    losses: Losses,
+    l2: Tensor,
+    start: Tensor,
+    preconditioner: Inverse,
+    turned: Turned | None,
+    tolerance: float,
+    max_products: int,
+) -> Solution:
+    """Return what :func:`minimise` does, for any losses of H heads."""
+    descent = _Descent(losses, l2, start, preconditioner, tolerance, max_products)
     with contextlib.nullcontext() if turned is None else descent.on(turned):
         descent.run(exactly=False)
     descent.run(exactly=True)
@@ -110,16 +169,14 @@ class _Descent:
 
     def __init__(
         self,
-        rows: Rows,
+        losses: Losses,
         l2: Tensor,
         start: Tensor,
-        preconditioner: Preconditioner,
+        preconditioner: Inverse,
         tolerance: float,
         max_products: int,
-        memory: int,
     ) -> None:
-        self._memory = memory
-        self._rows, self._l2, self._preconditioner = rows, l2, preconditioner
+        self._losses, self._l2, self._preconditioner = losses, l2, preconditioner
         self._tolerance, self._max_products = tolerance, max_products
         self._turned: Turned | None = None  # if the preconditioner is of other rows than those at work
         self.at = start.clone()
@@ -132,16 +189,16 @@ class _Descent:
     @contextlib.contextmanager
     def on(self, turned: Turned) -> Iterator[None]:
         """Work on turned rows, and turn the coefficients back at the end."""
-        own = self._rows
-        self._rows, self.at = turned.rows, turned.into(self.at)
+        own = self._losses
+        self._losses, self.at = own.on(turned.rows), turned.into(self.at)
         yield
-        self._rows, self.at, self._turned = own, turned.back(self.at), turned
+        self._losses, self.at, self._turned = own, turned.back(self.at), turned
 
-    def _solve(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
+    def _solve(self, residual: Tensor, l2: Tensor, steepness: Tensor, heads: Tensor) -> Tensor:
         """Return the approximate inverse of the Hessian on the rows at work times a residual."""
         if self._turned is None:
-            return self._preconditioner.solve(residual, l2, steepness)
-        return self._turned.back(self._preconditioner.solve(self._turned.into(residual), l2, steepness))
+            return self._preconditioner.solve(residual, l2, steepness, heads)
+        return self._turned.back(self._preconditioner.solve(self._turned.into(residual), l2, steepness, heads))
 
     def allowed(self, objective: Tensor) -> Tensor:
         return self._tolerance * (objective + _FLOOR)
@@ -156,13 +213,13 @@ class _Descent:
             point, objective, gradient = self._evaluate(heads, logits, exactly=exactly)
             l2, steepness = self._l2[heads], self._steepness[heads]
             self._preconditioner.aim(l2)
-            power = _dot(gradient, self._solve(gradient, l2, steepness))
+            power = _dot(gradient, self._solve(gradient, l2, steepness, heads))
             progress = (objective < lowest[heads] - _NOISE[exactly] * objective) | (power < 0.25 * smallest[heads])
             idle[heads] = torch.where(progress, 0, idle[heads] + 1)
             lowest[heads] = torch.minimum(lowest[heads], objective)
             smallest[heads] = torch.minimum(smallest[heads], power)
             norm = torch.linalg.vector_norm(gradient, dim=(1, 2))
-            margin = self._margin[heads] * self._preconditioner.faded(steepness)
+            margin = self._margin[heads] * self._preconditioner.faded(steepness, l2, heads)
             bound = norm.square() / (2 * l2)
             excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
             excess = excess + self._bias_excess[heads]
@@ -178,21 +235,21 @@ class _Descent:
                 heads, gradient, power, goal, forcing = (of[active] for of in (heads, gradient, power, goal, forcing))
                 point = None if point is None else point.select(active)
             if point is None:
-                point = look(self._rows, self.at[heads], self._memory)
+                point = self._losses.look(self.at[heads], None, heads)
             logits = self._step(heads, point, gradient, torch.maximum(forcing * power, 0.1 * goal))
 
-    def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Point | None, Tensor, Tensor]:
+    def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Any, Tensor, Tensor]:
         """Return the point of the heads unless it is exact, their objectives and the objectives' gradients."""
         if exactly:
-            self.at[heads], self._bias_excess[heads] = with_optimal_bias(self._rows, self.at[heads], self._memory)
+            self.at[heads], self._bias_excess[heads] = self._losses.with_optimal_bias(self.at[heads], heads)
             at = self.at[heads]
-            return None, *penalised(*evaluate_exactly(self._rows, at), at, self._l2[heads])
+            return None, *penalised(*self._losses.evaluate_exactly(at, heads), at, self._l2[heads])
         at = self.at[heads]
-        point = look(self._rows, at, self._memory, logits)
+        point = self._losses.look(at, logits, heads)
         self._steepness[heads] = point.steepness
         return point, *penalised(point.loss, point.gradient, at, self._l2[heads])
 
-    def _step(self, heads: Tensor, point: Point, gradient: Tensor, target: Tensor) -> Tensor | None:
+    def _step(self, heads: Tensor, point: Any, gradient: Tensor, target: Tensor) -> Tensor | None:
         """Take one step with each head; return the logits there if they are kept."""
         l2, at = self._l2[heads], self.at[heads]
         direction = self._direction(heads, point, gradient, target)
@@ -201,18 +258,18 @@ class _Descent:
         ray = point.ray(direction)
         length = _line_search(ray, _dot(gradient, direction), tilt, bend)
         self.at[heads] = at + length[:, None, None] * direction
-        return ray.end(length)
+        end: Tensor | None = ray.end(length)
+        return end
 
-    def _direction(self, heads: Tensor, point: Point, gradient: Tensor, target: Tensor) -> Tensor:
+    def _direction(self, heads: Tensor, point: Any, gradient: Tensor, target: Tensor) -> Tensor:
         """Return directions [H, K, D + 1] that leave a residual of power `target` in their quadratic models."""
         preconditioner, turned = self._preconditioner, self._turned
-        of_its_rows = point if turned is None else replace(point, rows=turned.rows, at=turned.into(point.at))
-        preconditioner.improve(self._l2[heads], of_its_rows)
+        of_its_rows = point if turned is None else point.on(turned.rows, turned.into(self.at[heads]))
+        preconditioner.improve(self._l2[heads], of_its_rows, heads)
         l2, steepness = self._l2[heads], self._steepness[heads]
-        # Of many classes the vectors exceed the processor's caches, and so few digits of a direction matter.
-        residual = -gradient.to(torch.float32 if self._rows.logits > FEW else torch.float64)
+        residual = -gradient.to(self._losses.direction_type)
         direction = torch.zeros_like(residual)
-        solved = self._solve(residual, l2, steepness)
+        solved = self._solve(residual, l2, steepness, heads)
         search = solved
         power = _dot(residual, solved)
         here = torch.arange(len(heads), device=heads.device)
@@ -221,7 +278,7 @@ class _Descent:
             product = point.product(search)
             product[..., :-1] += l2.to(search.dtype)[:, None, None] * search[..., :-1]
             self.products[heads[here]] += 1
-            preconditioner.spend(1)
+            preconditioner.spend(1, heads[here])
             curvature = _dot(search, product)
             length = torch.where(curvature > 0, power / curvature, 0)  # 0 for rounding
             longest[here] = torch.maximum(longest[here], length)
@@ -232,11 +289,11 @@ class _Descent:
             else:
                 direction[here] += length * search
             residual -= product.mul_(length)
-            solved = self._solve(residual, l2, steepness)
+            solved = self._solve(residual, l2, steepness, heads[here])
             power, past = _dot(residual, solved), power
             search = search.mul_((power / past).to(search.dtype)[:, None, None]).add_(solved)
             active = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)
-            if preconditioner.is_due(self._l2[heads]) or not active.any():
+            if preconditioner.is_due(self._l2[heads], heads) or not active.any():
                 return direction.double()
             if not active.all():
                 here, l2, steepness, residual, search, power, target = (
@@ -245,7 +302,7 @@ class _Descent:
                 point = point.select(active)
 
 
-def _line_search(ray: Ray, steep: Tensor, tilt: Tensor, bend: Tensor) -> Tensor:
+def _line_search(ray: Any, steep: Tensor, tilt: Tensor, bend: Tensor) -> Tensor:
     """Return the step lengths [H] to the lowest objective along a ray: Newton's method on its slope, within brackets.
 
     `steep` is the objective's slope at the start, `tilt` and `bend` the two derivatives of the penalty there.

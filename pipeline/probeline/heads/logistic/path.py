@@ -36,7 +36,7 @@ _WINDOW = 2
 _STRIDE = 10**1.5
 """Largest factor between successive l2 below the strong ones; a larger one is split."""
 
-_ROUGH = 1e-3
+ROUGH = 1e-3
 """Tolerance at intermediate values."""
 
 _BATCH = 1 << 30
@@ -45,7 +45,7 @@ _BATCH = 1 << 30
 _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
-_KNOWN = 8
+KNOWN = 8
 """Most recent solutions kept for extrapolation: some may be too close to each other for a parabola."""
 
 _SPACING = 0.01
@@ -212,21 +212,22 @@ def solve_path(
     if turned is not None:
         preconditioner = turned.preconditioner
     solved: dict[float, Tensor] = {}
+    nothing = torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
     heads: dict[float, Head] = {}
-    for window in _windows(sorted(set(l2s), reverse=True), STRONG * scale, rows):
+    for window in windows(sorted(set(l2s), reverse=True), STRONG * scale, most_at_once(rows, rows.logits)):
         l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
         requested = window[0] in l2s
         solution = minimise(
             rows,
             l2,
-            torch.stack([_extrapolate(solved, value, rows) for value in window]),
+            torch.stack([extrapolate(solved, value, nothing) for value in window]),
             preconditioner,
             turned,
-            tolerance=tolerance if requested else _ROUGH,
+            tolerance=tolerance if requested else ROUGH,
             max_products=max_iterations,
             memory=memory,
         )
-        solved = dict([*solved.items(), *zip(window, solution.coefficients, strict=True)][-_KNOWN:])
+        solved = dict([*solved.items(), *zip(window, solution.coefficients, strict=True)][-KNOWN:])
         if requested:
             heads |= zip(window, _heads(window, solution), strict=True)
     return [heads[l2] for l2 in l2s]
@@ -258,9 +259,16 @@ def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
     ]
 
 
-def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
-    """Yield the values to solve at once, in descending order, with others between them if they are too far apart."""
-    most = max(1, _BATCH // (rows.logits * (4 * 4 * len(rows) + 10 * 8 * (rows.columns + 1))))
+def most_at_once(rows: Rows, logits: int) -> int:
+    """Return how many values of l2 may be solved at once if each has so many logits."""
+    return max(1, _BATCH // (logits * (4 * 4 * len(rows) + 10 * 8 * (rows.columns + 1))))
+
+
+def windows(l2s: list[float], strong: float, most: int) -> Iterator[list[float]]:
+    """Yield the values to solve at once, in descending order, with others between them if they are too far apart.
+
+    These are at most `most`, and at most two of those below `strong`.
+    """
     count = sum(l2 >= strong for l2 in l2s)
     for start in range(0, count, most):
         yield l2s[start : min(start + most, count)]
@@ -299,8 +307,8 @@ def _certify(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tup
     return float(objective), float(torch.linalg.vector_norm(gradient))
 
 
-def _extrapolate(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
-    """Return the value at `l2` of the parabola over log l2 through the last three solutions; 0 if there is none.
+def extrapolate(solved: dict[float, Tensor], l2: float, nothing: Tensor) -> Tensor:
+    """Return the value at `l2` of the parabola over log l2 through the last three solutions; `nothing` if none is.
 
     It goes no further ahead than these are apart, where a parabola would be unreliable.
     """
@@ -309,7 +317,7 @@ def _extrapolate(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
         if len(known) < 3 and not any(abs(math.log(earlier / other)) < _SPACING for other in known):
             known.insert(0, earlier)
     if not known:
-        return torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+        return nothing
     if known[-1] <= l2 or len(known) < 3:
         return solved[known[-1]]
     at = [math.log(earlier) for earlier in known]

@@ -19,6 +19,7 @@ from probeline.heads.logistic.cross_entropy import (
     Rows,
     change_of,
     evaluate,
+    evaluate_exactly,
     hessian_product,
     logits_of,
     optimise_bias,
@@ -53,6 +54,10 @@ class Point:
         of = (self.at, self.loss, self.gradient, self.steepness)
         at, loss, gradient, steepness = (each[heads] for each in of)
         return replace(self, at=at, loss=loss, gradient=gradient, steepness=steepness, kept=kept)
+
+    def on(self, rows: Rows, at: Tensor) -> Point:
+        """Return the same point for turned rows, whose coefficients are `at`."""
+        return replace(self, rows=rows, at=at)
 
     def product(self, direction: Tensor) -> Tensor:
         """Return each head's Hessian of the loss times its direction, in the type of the direction."""
@@ -110,6 +115,31 @@ class Ray:
         if self.point.kept is None or self.change is None:
             return None
         return self.point.kept.logits.add_(self.change.mul_(length.float()[:, None, None]))
+
+
+@dataclass(frozen=True)
+class ClassLosses:
+    """The mean cross-entropies of heads on the same rows, as the solver asks for them; all have the same classes."""
+
+    rows: Rows
+    memory: int
+
+    @property
+    def direction_type(self) -> torch.dtype:
+        # Of many classes the vectors exceed the processor's caches, and so few digits of a direction matter.
+        return torch.float32 if self.rows.logits > FEW else torch.float64
+
+    def on(self, rows: Rows) -> ClassLosses:
+        return replace(self, rows=rows)
+
+    def look(self, at: Tensor, logits: Tensor | None, *_: Tensor) -> Point:
+        return look(self.rows, at, self.memory, logits)
+
+    def with_optimal_bias(self, at: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        return with_optimal_bias(self.rows, at, self.memory)
+
+    def evaluate_exactly(self, at: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        return evaluate_exactly(self.rows, at)
 
 
 def look(rows: Rows, at: Tensor, memory: int, logits: Tensor | None = None) -> Point:

@@ -26,7 +26,7 @@ from probeline.heads.logistic.point import Point
 STRONG = 0.1
 """Least l2, in mean eigenvalues of the features' covariance, for which even curvature serves."""
 
-_COVERED = 0.99
+COVERED = 0.99
 """Share of a class's p (1 - p) that its matrix covers."""
 
 _FLATTEST = 1e-6
@@ -41,7 +41,7 @@ _ROUNDING = 1e-6
 _MOST_BYTES = MATRICES
 """Memory that the classes' matrices and their inverses may take."""
 
-_LEAST = 20
+LEAST = 20
 """Least price of matrices in products with the Hessian: with few columns the calls dominate."""
 
 SPREAD = 10.0
@@ -49,6 +49,9 @@ SPREAD = 10.0
 
 _NEAR = 1.5
 """Largest factor between an l2 and that of the inverse used for it."""
+
+NARROW = 33
+"""A product with few columns takes 1 + NARROW / (columns + 1) times as long for its operations."""
 
 _WIDE = 16384
 """Rows per block from which uncertain rows are gathered."""
@@ -65,11 +68,17 @@ class Preconditioner:
     """
 
     def __init__(
-        self, rows: Rows, spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None, *, memory: int = MEMORY
+        self,
+        rows: Rows,
+        spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None,
+        *,
+        memory: int = MEMORY,
+        is_even: bool = False,
     ) -> None:
         """Take the rows, and mean, eigenvalues and eigenvectors if they are known; None for the axes themselves.
 
-        Logits take at most `memory` bytes. If not even one head's fit, classes have no matrices of their own.
+        Logits take at most `memory` bytes. If not even one head's fit, classes have no matrices of their own; nor have
+        they with `is_even`, and then the labels of `rows` are not read.
         """
         self._memory = memory
         self._rows = rows
@@ -84,21 +93,22 @@ class Preconditioner:
         self._since = 0
         self._evenly = True
         self._steepness = math.nan
-        self._fits = has_matrices(count, columns, rows.logits, memory, _MOST_BYTES)
+        self._is_even = is_even
+        self._fits = not is_even and has_matrices(count, columns, rows.logits, memory, _MOST_BYTES)
         self._classes: ClassCurvature | None = None
         self._measured = 0  # products when the classes' centres were measured
         self._price(count / 4)
 
     def _price(self, weighed: float) -> None:
         """Set the cost of matrices of so many rows, in products with the Hessian."""
-        # In operations of a wide product per class. The factors were measured: a product with few columns takes
-        # 33 / (K + 1) more for its operations (500 to 1,300 columns, 1 to 300 classes), and rows must be gathered.
+        # In operations of a wide product per class. The factors were measured on 500 to 1,300 columns, 1 to 300
+        # classes; rows must be gathered.
         columns = self._rows.columns
-        product = 4 * len(self._rows) * columns * (1 + 33 / (self._rows.logits + 1))
-        work = 1.75 * weighed * columns**2 + 2 * columns**3
+        product = 4 * len(self._rows) * columns * (1 + NARROW / (self._rows.logits + 1))
+        work = matrix_work(weighed, columns)
         # Centres need two to three times the products that matrices do, even curvature many times as many.
         saved = 1 if self._rows.logits <= FEW else 3
-        self._cost = max(_LEAST, math.ceil(saved * work / product)) if self._fits else math.inf
+        self._cost = max(LEAST, math.ceil(saved * work / product)) if self._fits else math.inf
 
     def turned(self) -> Turned:
         """Return the rows in the eigenbasis, where the inverse of even curvature takes no products with matrices."""
@@ -108,17 +118,17 @@ class Preconditioner:
         X = torch.cat([block.float() @ narrow for _, block in self._rows.pieces()])
         rows = replace(self._rows, blocks=lambda: iter((X,)))
         spectrum = self._mean @ self._basis, self._even[:-1], None
-        return Turned(rows, Preconditioner(rows, spectrum, memory=self._memory), self._basis)
+        return Turned(rows, Preconditioner(rows, spectrum, memory=self._memory, is_even=self._is_even), self._basis)
 
-    def spend(self, products: int) -> None:
-        """Count products with the Hessian."""
+    def spend(self, products: int, *_: Tensor) -> None:
+        """Count products with the Hessian, which all heads share."""
         self._since += products
 
-    def is_due(self, l2: Tensor) -> bool:
+    def is_due(self, l2: Tensor, *_: Tensor) -> bool:
         """Return whether new matrices would pay for heads at these l2 [H]."""
         return self._since >= self._cost and _share_inverse(l2)
 
-    def improve(self, l2: Tensor, point: Point | Tensor) -> None:
+    def improve(self, l2: Tensor, point: Point | Tensor, *_: Tensor) -> None:
         """Compute new matrices or centres if they are due, at the point of the weakest l2 [H].
 
         For matrices, probabilities float32 [H, K, N] will do.
@@ -148,7 +158,7 @@ class Preconditioner:
         if not self._evenly:
             self._invert(float(l2.log().mean().exp()))
 
-    def solve(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
+    def solve(self, residual: Tensor, l2: Tensor, steepness: Tensor, *_: Tensor) -> Tensor:
         """Return the approximate inverse of the Hessian at `l2` [H] times a residual, float64 [H, K, D + 1].
 
         The residual sums to 0 over more than one class, up to rounding. `steepness` [H] is the mean p (1 - p), for even
@@ -161,7 +171,7 @@ class Preconditioner:
         moved = torch.bmm(self._inverses, _centred(residual).float().permute(1, 2, 0))
         return _centred(moved.permute(2, 0, 1).double())
 
-    def faded(self, steepness: Tensor) -> Tensor:
+    def faded(self, steepness: Tensor, *_: Tensor) -> Tensor:
         """Return the factor, at least 1, by which curvature has fallen to `steepness` [H] since the inversion."""
         return torch.ones_like(steepness) if self._evenly else (self._steepness / steepness).clamp_min(1)
 
@@ -170,19 +180,13 @@ class Preconditioner:
         rows = self._rows
         spread = variances(rows, probabilities)
         self._steepness = float(spread.mean())
-        chosen = torch.stack([_covering(of_class) for of_class in spread])
+        chosen = torch.stack([covering(of_class) for of_class in spread])
         self._price(float(chosen.sum()) / len(spread))
-        weight = spread / (_COVERED * len(rows))
+        weight = spread / (COVERED * len(rows))
         if self._matrices is None:
             self._matrices = spread.new_empty(len(spread), rows.columns + 1, rows.columns + 1)
         self._matrices.zero_()
-        for piece, block in rows.pieces(_WIDE):
-            wide = torch.cat([block.float(), block.new_ones(len(block), 1, dtype=torch.float32)], dim=1)
-            for matrix, by, here in zip(self._matrices, weight[:, piece], chosen[:, piece], strict=True):
-                part = wide[here]
-                _add_symmetric(matrix, part * by[here, None], part)
-        for matrix in self._matrices:
-            matrix.copy_(matrix.tril() + matrix.tril(-1).T)
+        add_curvature(self._matrices, rows, weight, chosen)
 
     def _invert(self, l2: float) -> None:
         """Invert each class's matrix + l2."""
@@ -195,13 +199,7 @@ class Preconditioner:
             return
         inverses = torch.empty_like(self._matrices) if self._inverses is None else self._inverses
         for matrix, inverse in zip(self._matrices, inverses, strict=True):
-            ridged = matrix.double()
-            ridge = ridged.diagonal()
-            size = ridge.clamp_min(_FLATTEST).sqrt()
-            even = ridged / torch.outer(size, size)
-            ridge += _ROUNDING * torch.linalg.matrix_norm(even).clamp_min(1) * size.square()
-            ridge[:-1] += l2
-            inverse.copy_(torch.cholesky_inverse(torch.linalg.cholesky(ridged).float()))
+            inverse.copy_(invert(matrix, l2))
         self._inverses = inverses
         self._inverted_at = l2
 
@@ -243,11 +241,38 @@ def _share_inverse(l2: Tensor) -> bool:
     return float(l2.max()) <= SPREAD * float(l2.min())
 
 
-def _covering(spread: Tensor) -> Tensor:
+def matrix_work(weighed: float, columns: int) -> float:
+    """Return the operations of a matrix of so many rows, and of its inversion."""
+    return 1.75 * weighed * columns**2 + 2 * columns**3
+
+
+def add_curvature(matrices: Tensor, rows: Rows, weight: Tensor, chosen: Tensor) -> None:
+    """Add weight [K, N] times x x^T of the chosen rows [K, N] to matrices [K, D + 1, D + 1]."""
+    for piece, block in rows.pieces(_WIDE):
+        wide = torch.cat([block.float(), block.new_ones(len(block), 1, dtype=torch.float32)], dim=1)
+        for matrix, by, here in zip(matrices, weight[:, piece], chosen[:, piece], strict=True):
+            part = wide[here]
+            _add_symmetric(matrix, part * by[here, None], part)
+    for matrix in matrices:
+        matrix.copy_(matrix.tril() + matrix.tril(-1).T)
+
+
+def invert(matrix: Tensor, l2: float) -> Tensor:
+    """Return the inverse, float32 [D + 1, D + 1], of a matrix plus `l2` for each column but the bias."""
+    ridged = matrix.double()
+    ridge = ridged.diagonal()
+    size = ridge.clamp_min(_FLATTEST).sqrt()
+    even = ridged / torch.outer(size, size)
+    ridge += _ROUNDING * torch.linalg.matrix_norm(even).clamp_min(1) * size.square()
+    ridge[:-1] += l2
+    return torch.cholesky_inverse(torch.linalg.cholesky(ridged).float())
+
+
+def covering(spread: Tensor) -> Tensor:
     """Return the fewest rows that hold nearly all of a class's p (1 - p) [N], as a mask."""
     falling = spread.sort(descending=True).values
     covered = falling.cumsum(0, dtype=torch.float64)
-    last = int((covered < _COVERED * covered[-1]).sum())
+    last = int((covered < COVERED * covered[-1]).sum())
     return spread >= falling[last].clamp_min(torch.finfo(spread.dtype).tiny)
 
 

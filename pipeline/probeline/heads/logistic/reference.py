@@ -1,4 +1,7 @@
-"""scikit-learn's logistic regression on the exact head's objective: the baseline, and the reference in tests."""
+"""scikit-learn's logistic regression on the exact head's objective: the baseline, and the reference in tests.
+
+Of classes it is one fit, of several labels one for each.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import numpy as np
 
 from probeline.heads.checks import check_labelled
 from probeline.heads.linear import Certificate, Head
+from probeline.heads.logistic.labels import CERTAIN, LabelHead
 from probeline.heads.logistic.path import certify
-from probeline.types import AnyArray, DoubleArray, IntArray
+from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
 
 def fit_reference(
@@ -51,3 +55,26 @@ def fit_reference(
     weight, bias = model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
     objective, gradient_norm = certify(X, y, weight, bias, l2, weights=weights)
     return Head(weight, bias, l2, Certificate(gradient_norm, objective, int(model.n_iter_.max()), converged))
+
+
+def fit_label_reference(X: FloatArray, Y: FloatArray, l2: float) -> LabelHead:
+    """Fit each label with :func:`fit_reference` on the rows where it is known.
+
+    `Y` is float32 [N, L] of 0, 1 and NaN for unknown. A label of which the known rows are all 0 or all 1 has a weight
+    of 0 and the bias -40 or +40. The certificate has the sum of the objectives, and the norm of all gradients together.
+    """
+    weight, bias = np.zeros((Y.shape[1], X.shape[1]), np.float32), np.zeros(Y.shape[1], np.float32)
+    objective, squares, iterations, converged = 0.0, 0.0, 0, True
+    for label, truth in enumerate(Y.T):
+        known = ~np.isnan(truth)
+        classes = truth[known].astype(np.int64)
+        if len(np.unique(classes)) < 2:
+            bias[label] = CERTAIN if classes.any() else -CERTAIN
+            continue
+        head = fit_reference(X[known], classes, l2)
+        weight[label], bias[label] = head.weight[0], head.bias[0]
+        objective += head.certificate.objective
+        squares += head.certificate.gradient_norm**2
+        iterations = max(iterations, head.certificate.iterations)
+        converged = converged and head.certificate.converged
+    return LabelHead(weight, bias, l2, Certificate(float(np.sqrt(squares)), objective, iterations, converged))
