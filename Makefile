@@ -32,7 +32,7 @@ SEED_GROUP     = $(call option,SEED,seed)
 METRIC_GROUP   = $(call option,METRIC,metric)
 WEIGHTS_GROUP  = $(call option,CLASS_WEIGHTS,class-weights)
 SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP) $(WEIGHTS_GROUP)
-HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ATTENTIVE,attentive) $(call option,ESTIMATOR,estimator) \
+HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ATTENTIVE,attentive) $(call option,ORDINAL,ordinal) $(call option,ESTIMATOR,estimator) \
 	$(call option,ESTIMATOR_PARAMS,estimator-params) $(call flag,ZERO_SHOT,zero-shot) $(call option,TEMPLATES,template) \
 	$(call option,CLASS_TEXTS,class-text)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
@@ -68,7 +68,7 @@ help:  ## show the targets and their variables
 	@echo '               ALPHA=white GREY_RANGE=auto TOKENS_GB='
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
 	@echo '  heads        SEED= SEEDS= METRIC=macro CLASS_WEIGHTS=balanced or "CLASS=W" SGD="lr=1e-3,1e-2" MLP="width=512"'
-	@echo '               ATTENTIVE="queries=8" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
+	@echo '               ATTENTIVE="queries=8" ORDINAL="small medium large" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '               ZERO_SHOT=1 TEMPLATES="\"a photo of a {}.\"" CLASS_TEXTS="\"CLASS=TEXT\""'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'

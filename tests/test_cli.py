@@ -32,7 +32,7 @@ from probeline.results.methods import METHODS
 from probeline.session import Session
 from small_runs import bomb, make_photos
 
-UNASKED = ("probe-mlp", "probe-attentive", "zero-shot", "probe-from-zero-shot")
+UNASKED = ("probe-mlp", "probe-attentive", "ordinal", "zero-shot", "probe-from-zero-shot")
 """Heads that are fitted only if an option says so."""
 
 ASKED = [one.name for one in METHODS if not one.trains and one.name not in UNASKED] + ["finetune", "scratch"]

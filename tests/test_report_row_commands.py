@@ -16,7 +16,7 @@ from probeline.finetuning.requests import training_options
 from probeline.options.grids import MLP, SGD, grid
 from probeline.options.settings import Settings
 from probeline.report.model.rows import blocks
-from probeline.report.records.row_commands import commands
+from probeline.report.records.row_commands import commands, is_fitted_as_requested, requested_methods
 from probeline.results.score import Score
 
 HERE = Settings.of(dataset="cifar10", limit=200, data_seed=3)
@@ -94,6 +94,21 @@ def test_a_grid_s_command_has_its_options(name: str, axes: Any) -> None:
         given = getattr(again.heads, name)
         assert grid(name, axes, given).values == values
         assert given or name == "sgd", "without a grid of its own there is no MLP head"
+
+
+def test_an_ordinal_probe_s_command_has_the_order() -> None:
+    plain = make_score("probe", n_test=20)
+    order = [plain.class_names[-1], *plain.class_names[:-1]]
+    score = replace(plain, method="ordinal", options={"l2": [1.0], "order": order})
+    line = command(HERE, score)
+    assert read(line).heads.ordinal == tuple(order)
+    assert read(line).heads == replace(read(command(HERE, plain)).heads, ordinal=tuple(order))
+    assert is_fitted_as_requested(read(line), score)
+    assert is_fitted_as_requested(read(command(HERE, plain)), score), "nothing else is asked for"
+    backwards = read(line).changed(ordinal=tuple(order[::-1]))
+    assert not is_fitted_as_requested(backwards, score)
+    requested = [[method.name for method, _ in requested_methods(one, ["probe"])] for one in (backwards, HERE)]
+    assert ["ordinal" in names for names in requested] == [True, False]
 
 
 def test_a_head_s_command_names_its_tap() -> None:

@@ -44,6 +44,7 @@ class Method(StrEnum):
 
     PROBE = "probe"
     PROBE_REFIT = "probe-refit"
+    ORDINAL = "ordinal"
     PROBE_SGD = "probe-sgd"
     PROBE_MLP = "probe-mlp"
     PROBE_ATTENTIVE = "probe-attentive"

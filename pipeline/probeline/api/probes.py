@@ -59,9 +59,9 @@ def probe(
     groups : array_like [N], optional
         Rows of one group are never separated.
     method : str or estimator
-        ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
-        ``knn``, ``knn-weighted``, ``centroid``, ``centroid-shrunken``, or one that another package adds; or a
-        scikit-learn classifier, which is cloned and fitted on standardised features. Features of a tap
+        ``exact`` for the exact linear probe, ``probe-refit``, ``ordinal``, ``probe-sgd``, ``probe-mlp``, ``logistic``,
+        ``ridge``, ``knn``, ``knn-weighted``, ``centroid``, ``centroid-shrunken``, or one that another package adds; or
+        a scikit-learn classifier, which is cloned and fitted on standardised features. Features of a tap
         ``MODULE:tokens`` have one method, ``probe-attentive``; those of an openclip net at the tap ``projection`` have
         two more, ``zero-shot`` and ``probe-from-zero-shot``.
     params : mapping of str to sequence, optional
@@ -82,8 +82,9 @@ def probe(
     **options
         Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``,
         ``attentive={"queries": 16}``; where they are fitted: ``device="cuda"``; what validation selects by:
-        ``metric="macro"``; how much classes count in fitting: ``class_weights="balanced"`` or ``{"rare": 5}``; and the
-        prompts of zero-shot: ``templates=["a photo of a {}."]``, ``class_texts={"n02084071": "dog"}``.
+        ``metric="macro"``; how much classes count in fitting: ``class_weights="balanced"`` or ``{"rare": 5}``; the
+        prompts of zero-shot: ``templates=["a photo of a {}."]``, ``class_texts={"n02084071": "dog"}``; and of
+        ``ordinal`` the classes from the lowest to the highest: ``ordinal=["small", "medium", "large"]``.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import numpy as np
 from probeline.backbones.registry import runs_code
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards, require_vectors
-from probeline.evaluate.fit_options import weights_in
+from probeline.evaluate.fit_options import order_in, weights_in
 from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.heads.method import FitSettings, Fold, FoldOf, Rows, make_fold
 from probeline.evaluate.heads.texts import find_or_embed, has_texts
@@ -123,7 +123,8 @@ class CachedRows(ABC, Generic[Rows]):
         weights = weights_in(options, self.session.dataset.class_names)
         device = device or self.fit_device()
         texts = partial(find_or_embed, self.session, self.backbone, options, device)
-        return FitSettings(options, self.classes, seed or 0, device, weights, texts)
+        order = order_in(options, self.session.dataset.class_names)
+        return FitSettings(options, self.classes, seed or 0, device, weights, texts, order)
 
     @property
     def has_texts(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from probeline.errors import BadOption
 from probeline.evaluate.features import CachedRows, vectors_of
-from probeline.evaluate.fit_options import fit_options
+from probeline.evaluate.fit_options import fit_options, order_options
 from probeline.evaluate.heads.method import (
     Candidate,
     ExportedHead,
@@ -79,6 +79,8 @@ def _methods_and_seeds(features: CachedRows[Any], verb: str) -> list[tuple[Metho
 def _request(features: CachedRows[Any], method: MethodOf[Any, Any], seed: int | None) -> ScoreRequest:
     session = features.session
     shared = fit_options(session.settings, session.dataset.class_names, weighs_classes=method.weighs_classes)
+    if method.orders_classes:
+        shared |= order_options(session.settings, session.dataset.class_names)
     texts = text_options(session, features.backbone) if method.reads_texts else {}
     return features.request(method.name, seed, **{**shared, **texts, **method.options(session.settings.heads)})
 

@@ -11,6 +11,7 @@ import numpy as np
 from probeline.metrics.bootstrap import Statistic
 from probeline.metrics.multi_label import check_multi_label, outcomes, rank_labels, rank_pooled
 from probeline.metrics.regression import check_targets
+from probeline.metrics.scores import check_classes
 from probeline.types import AnyArray, AnyFloatArray, BoolArray, DoubleArray, IntArray
 
 
@@ -24,6 +25,29 @@ def ratio_of_sums(parts: AnyArray, totals: AnyArray) -> Statistic:
     def statistic(counts: IntArray) -> DoubleArray:
         wide = counts.astype(np.float64)
         return _mean_of_defined(_divide(wide @ tops, wide @ bottoms))
+
+    return statistic
+
+
+def resampled_kappa(labels: IntArray, predictions: IntArray, ranks: IntArray) -> Statistic:
+    """Return Cohen's kappa with quadratic weights of ordered classes, given the rank of each class, int64 [K].
+
+    It is 1 - (mean squared difference in ranks) / (the same of independent labels and predictions), which follows from
+    sums of ranks and of their squares. Not defined if all labels and predictions are one class.
+
+    References
+    ----------
+    Cohen 1968, "Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial credit",
+    Psychological Bulletin 70, 213-220.
+    """
+    check_classes(labels, predictions, classes=len(ranks))
+    truth, guess = ranks[labels], ranks[predictions]
+    parts = np.stack([np.ones_like(truth), (truth - guess) ** 2, truth, guess, truth**2 + guess**2], axis=1)
+
+    def statistic(counts: IntArray) -> DoubleArray:
+        n, observed, of_truth, of_guess, squares = (counts @ parts).T.astype(np.float64)
+        expected = squares - 2 * of_truth * of_guess / n
+        return np.where(expected > 0, 1 - _divide(observed, expected), np.nan)
 
     return statistic
 

@@ -50,6 +50,12 @@ def per_class(labels: IntArray, predictions: IntArray, classes: int) -> DoubleAr
     return shares
 
 
+def class_error(labels: IntArray, predictions: IntArray, ranks: IntArray) -> float:
+    """Return by how many classes predictions are off on average, given the rank of each class, int64 [K]."""
+    check_classes(labels, predictions, classes=len(ranks))
+    return float(np.abs(ranks[labels] - ranks[predictions]).mean())
+
+
 def macro(labels: IntArray, predictions: IntArray, classes: int) -> float:
     """Return the mean accuracy over the classes that have images, in [0, 1]: balanced accuracy."""
     return float(np.nanmean(per_class(labels, predictions, classes)))

@@ -65,6 +65,10 @@ def row_record(dataset: str, row: Row) -> dict[str, Any]:
     flat["interval_low"], flat["interval_high"] = flat.pop("interval")
     two = flat.pop("two_classes") or {"positive": None, "sensitivity": None, "specificity": None, "precision": None}
     flat |= {"positive_class": two["positive"], "positive_precision": two["precision"]}
+    order = flat.pop("ordered") or {"error": None, "kappa": None, "interval": None}
+    kappa_interval = order["interval"] or (None, None)
+    flat |= {"class_error": order["error"], "kappa": order["kappa"]}
+    flat |= dict(zip(("kappa_low", "kappa_high"), kappa_interval, strict=True))
     for name in ("sensitivity", "specificity"):
         rate = two[name] or {"share": None, "interval": (None, None), "n": None}
         flat |= dict(zip((f"{name}_low", f"{name}_high"), rate["interval"], strict=True))

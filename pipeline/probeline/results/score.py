@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import eq
@@ -161,6 +162,11 @@ class Score:
         weights = self.options.get("class_weights")
         if isinstance(weights, Mapping) and not weights.keys() <= set(self.class_names):
             raise ValueError("class weights of other classes")
+        order = self.options.get("order")
+        if self.method == Method.ORDINAL and (
+            not isinstance(order, list | tuple) or Counter(map(str, order)) != Counter(self.class_names)
+        ):
+            raise ValueError("an ordinal probe without an order of all classes")
         check_lengths(predictions=self.predictions, labels=self.labels, images=range(self.n_test))
         check_classes("predictions", self.predictions, len(self.class_names))
         check_classes("labels", self.labels, len(self.class_names))

@@ -162,6 +162,8 @@ class FitSettings:
         How much each class counts in fitting; None if all count the same.
     texts : callable
         Returns what the net's text tower gives for the classes, for methods that read texts.
+    order : tuple of int
+        The classes from the lowest to the highest; empty if they have no order.
     """
 
     options: Mapping[str, Any]
@@ -170,6 +172,7 @@ class FitSettings:
     device: FitDevice = field(default_factory=FitDevice, compare=False)
     class_weights: ClassWeights | None = None
     texts: Callable[[], TextFeatures] = field(default=no_texts, compare=False)
+    order: tuple[int, ...] = ()
 
     def row_weights(self, y: IntArray) -> DoubleArray | None:
         """Return the weights float64 [n], of mean 1, of rows to fit on with labels int64 [n]; None if all are 1."""
@@ -228,6 +231,8 @@ class MethodOf(Protocol[Head, Rows]):
         Whether each candidate's fit is the same without the other candidates.
     weighs_classes : bool
         Whether `fit` uses :meth:`FitSettings.row_weights`. If not, ``--class-weights`` does not concern the method.
+    orders_classes : bool
+        Whether `fit` uses :attr:`FitSettings.order`, which ``--ordinal`` gives.
     reads_tokens : bool
         Whether its rows are all tokens of a layer, as of the taps ``MODULE:tokens``, and no vectors.
     reads_texts : bool
@@ -242,6 +247,7 @@ class MethodOf(Protocol[Head, Rows]):
     is_refit: bool = False
     are_independent: bool = False
     weighs_classes: bool = False
+    orders_classes: bool = False
     reads_tokens: bool = False
     reads_texts: bool = False
     uses_train: bool = True

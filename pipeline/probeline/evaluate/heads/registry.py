@@ -12,13 +12,14 @@ from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT, RIDGE
 from probeline.evaluate.heads.method import MethodOf
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, CENTROID_SHRUNKEN, KNN, KNN_WEIGHTED
+from probeline.evaluate.heads.ordinal import ORDINAL
 from probeline.evaluate.heads.zero_shot import PROBE_FROM_ZERO_SHOT, ZERO_SHOT
 from probeline.names import ESTIMATOR
 from probeline.options.groups.fitting import HeadOptions
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
-_PROBES = (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP, PROBE_ATTENTIVE, ZERO_SHOT, PROBE_FROM_ZERO_SHOT)
+_PROBES = (PROBE, PROBE_REFIT, ORDINAL, PROBE_SGD, PROBE_MLP, PROBE_ATTENTIVE, ZERO_SHOT, PROBE_FROM_ZERO_SHOT)
 _BASELINES = (LOGISTIC, RIDGE, KNN, KNN_WEIGHTED, CENTROID, CENTROID_SHRUNKEN)
 _METHODS: dict[str, MethodOf[Any, Any]] = {method.name: method for method in (*_PROBES, *_BASELINES)}
 _PLUGINS: Plugins[MethodOf[Any, Any]] = Plugins(

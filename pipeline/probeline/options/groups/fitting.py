@@ -33,6 +33,12 @@ class HeadOptions:
         rare=True,
     )
     mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]", rare=True)
+    ordinal: tuple[str, ...] = option(
+        (),
+        "also fit an ordinal probe: all classes from the lowest to the highest, or numeric",
+        metavar="CLASS",
+        rare=True,
+    )
     estimator: str | None = option(
         None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS", rare=True
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from probeline.format import count, percent, seconds
 from probeline.names import TOP1, Method, describe_tap
 from probeline.report.model.differences import Difference
-from probeline.report.model.two_classes import TwoClasses
+from probeline.report.model.two_classes import Ordered, TwoClasses
 from probeline.results.methods import method_info
 from probeline.results.ranking import validation_rank
 from probeline.results.score import Score
@@ -102,6 +102,8 @@ class Row:
     """Mean F1 score of the classes, weighted by their numbers of test images, in [0, 1]."""
     two_classes: TwoClasses | None = field(kw_only=True)
     """None unless there are two classes."""
+    ordered: Ordered | None = field(default=None, kw_only=True)
+    """None unless an ordinal probe of the report says the order of the classes."""
     auroc: float | None = field(kw_only=True)
     """None if any seed has none."""
     metric: str = field(kw_only=True)

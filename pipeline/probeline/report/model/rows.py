@@ -19,7 +19,7 @@ from probeline.metrics.scores import macro_f1, per_class, weighted_f1
 from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
-from probeline.report.model.two_classes import positive_class, two_classes
+from probeline.report.model.two_classes import ordered, positive_class, report_order, two_classes
 from probeline.results.ranking import group_rows, selection_metric, table_order, validation_score
 from probeline.results.score import Score
 from probeline.results.score_words import class_weights_in_words, second_task
@@ -32,7 +32,8 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     """
     groups = group_rows(scores)
     positive, metric = positive_class(groups), selection_metric(scores)
-    rows = _compared([_row(group, positive, metric) for group in groups], groups)
+    order = report_order(groups)
+    rows = _compared([_row(group, positive, metric, order) for group in groups], groups)
     indices: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
         indices[_net_of(rows[i], indices)].append(i)
@@ -73,7 +74,7 @@ _SECONDS = ("cold_seconds", "warm_seconds")
 """What a row has the mean of, with `_MEANS`."""
 
 
-def _row(group: tuple[Score, ...], positive: int | None, metric: str) -> Row:
+def _row(group: tuple[Score, ...], positive: int | None, metric: str, order: tuple[str, ...] | None) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)
@@ -87,6 +88,7 @@ def _row(group: tuple[Score, ...], positive: int | None, metric: str) -> Row:
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
         **_by_class(group),
         two_classes=two_classes(group, positive),
+        ordered=ordered(group, order),
         metric=metric,
         val_score=validation_score(group, metric),
         auroc=_mean_of_all([score.auroc for score in group]),

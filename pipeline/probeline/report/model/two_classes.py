@@ -1,4 +1,7 @@
-"""What is asked of a test for one of two classes: sensitivity, specificity and precision."""
+"""What is asked where accuracy says too little.
+
+Of a test for one of two classes: sensitivity, specificity and precision; of ordered classes: how far errors are off.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from statistics import fmean
 
 import numpy as np
 
+from probeline.metrics.bootstrap import bootstrap
 from probeline.metrics.intervals import wilson
+from probeline.metrics.resampled import resampled_kappa
+from probeline.metrics.scores import class_error
 from probeline.results.score import Score
 from probeline.types import IntArray
 
@@ -23,6 +29,41 @@ class Rate:
     """Wilson's 95 % interval at the mean share for other images of the class."""
     n: int
     """Test images of the class."""
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """How a row does with classes that have an order."""
+
+    error: float
+    """By how many classes predictions are off, the mean over test images and seeds."""
+    kappa: float | None
+    """Cohen's kappa with quadratic weights, the mean over the seeds; None if all images and predictions are one class.
+    """
+    interval: tuple[float, float] | None
+    """Its 95 % interval for other test images, by bootstrap."""
+
+
+def report_order(groups: Sequence[tuple[Score, ...]]) -> tuple[str, ...] | None:
+    """Return the order of the classes that the scores name; None if they name none, or several."""
+    orders = {tuple(group[0].options["order"]) for group in groups if group[0].options.get("order")}
+    return orders.pop() if len(orders) == 1 else None
+
+
+def ordered(group: tuple[Score, ...], order: tuple[str, ...] | None) -> Ordered | None:
+    """Return how far the errors of one row's seeds are off; None without an order of its classes."""
+    first = group[0]
+    if order is None or set(order) != set(first.class_names):
+        return None
+    ranks = np.array([order.index(name) for name in first.class_names], np.int64)
+    pairs = [(np.asarray(one.labels, np.int64), np.asarray(one.predictions, np.int64)) for one in group]
+    statistics = [resampled_kappa(labels, predictions, ranks) for labels, predictions in pairs]
+    found = bootstrap(lambda counts: np.mean([one(counts) for one in statistics], axis=0), first.n_test)
+    return Ordered(
+        error=fmean(class_error(labels, predictions, ranks) for labels, predictions in pairs),
+        kappa=None if found is None else found.value,
+        interval=None if found is None else (found.low, found.high),
+    )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from probeline.names import (
     reads_tokens,
     split_tap,
 )
+from probeline.options.class_order import class_order
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, train_axes
@@ -121,6 +122,8 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[Ta
         own["attentive"] = _words(ATTENTIVE, score.options) or (f"queries={ATTENTIVE['queries'].values[0]}",)
     elif score.method in READ_TEXTS:
         own |= prompt_words(score.options)
+    elif score.method == Method.ORDINAL:
+        own["ordinal"] = tuple(score.options.get("order", ()))
     elif ESTIMATOR.fullmatch(score.method):
         own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
@@ -278,6 +281,7 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
         for method in METHODS
         if not method.trains
         and (method.name != Method.PROBE_MLP or settings.heads.mlp)
+        and (method.name != Method.ORDINAL or settings.heads.ordinal)
         and (method.name != Method.PROBE_ATTENTIVE or settings.heads.attentive)
         and (method.name not in READ_TEXTS or settings.heads.zero_shot)
     ]
@@ -358,6 +362,8 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     }
     if ESTIMATOR.fullmatch(score.method):
         return settings.heads.estimator in (None, score.options.get("estimator"))
+    if score.method == Method.ORDINAL and heads.ordinal:
+        return list(class_order(heads.ordinal, score.class_names)) == score.options.get("order")
     if score.method not in axes:
         return True
     requested = grid(*axes[Method(score.method)]).values

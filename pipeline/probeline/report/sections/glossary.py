@@ -98,6 +98,12 @@ TERMS = (
         "one it is as free as the linear probe.",
         _has_method(Method.PROBE_FROM_ZERO_SHOT),
     ),
+    Term(
+        "ordinal probe",
+        "One direction of the features, cut by thresholds between each class and the next, for classes that have an "
+        "order: proportional-odds regression (McCullagh, 1980).",
+        _has_method(Method.ORDINAL),
+    ),
     Term("MLP head", "Two layers with a non-linearity between them, on the features.", _has_method(Method.PROBE_MLP)),
     Term(
         "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)

@@ -20,6 +20,12 @@ _AUROC = (
     "the first has the higher probability of that class; it is the mean over the tested classes, and a half is chance."
 )
 
+_ORDERED = (
+    "Classes off is by how many classes of their order predictions are off on average. Kappa is Cohen's with quadratic "
+    "weights: 1 if all predictions are right, 0 if they agree with the labels as chance does; an error counts by the "
+    "square of how many classes it is off. Its interval is a bootstrap's over the test images."
+)
+
 
 class ClassMetrics(Section):
     name, title, group = "metrics", "Further metrics", RESULTS
@@ -67,12 +73,25 @@ def metric_columns(rows: Sequence[Row]) -> list[Column]:
         share("Macro %", lambda row: row.macro if uneven(rows) else None),
         share("Macro F1 %", lambda row: row.macro_f1),
         share("AUROC %", lambda row: row.auroc),
+        Column("Classes off", _class_error, value=lambda row: row.ordered.error if row.ordered else None),
+        Column("Kappa (95 % interval)", _kappa, value=lambda row: row.ordered.kappa if row.ordered else None),
         rate("Sensitivity", lambda two: two.sensitivity),
         rate("Specificity", lambda two: two.specificity),
         share("Precision %", lambda row: row.two_classes.precision if row.two_classes else None),
         share("Weighted F1 %", lambda row: row.weighted_f1),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def _class_error(row: Row) -> str:
+    return f"{row.ordered.error:.3f}" if row.ordered else ""
+
+
+def _kappa(row: Row) -> str:
+    if row.ordered is None or row.ordered.kappa is None:
+        return ""
+    ends = row.ordered.interval
+    return f"{row.ordered.kappa:.3f}" + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
 
 
 def metric_notes(rows: Sequence[Row]) -> list[str]:
@@ -85,6 +104,8 @@ def metric_notes(rows: Sequence[Row]) -> list[str]:
         "F1 is its mean over the classes that are true or predicted anywhere; weighted F1 counts each class by its "
         "test images."
     )
+    if any(row.ordered for row in rows):
+        notes.append(_ORDERED)
     if any(row.two_classes for row in rows):
         notes += _notes_of_two([row.two_classes for row in rows if row.two_classes])
     if any(row.auroc is not None for row in rows):
