@@ -1,6 +1,6 @@
 """Heads beside what people would use instead, each in a process of its own: seconds, objective, and peak memory.
 
-    python tests/bench_heads [--only one,path,sgd,curve,wide,streamed,classes,floor] [--out FILE] [options of probeline]
+    python tests/bench_heads [--only one,path,labels,sgd,curve,wide,streamed,classes,floor] [--out FILE] [options]
 
 The features are those of the train part of a data set in the cache: ``probeline extract`` comes before. Contenders of
 one measurement run one after the other, ours first and last, on the same threads. Reading of arrays, imports and a
@@ -82,6 +82,23 @@ def classes(folder: Path) -> dict[str, Any]:
     return found
 
 
+def labels(folder: Path) -> dict[str, Any]:
+    """Each class as a label of the first 2,000 images, five values of l2: together, label by label, scikit-learn."""
+    options = {"rows": 2000, "l2s": [1e-4, 1e-3, 1e-2, 1e-1, 1.0]}
+    first = ask("labels", folder, **options)
+    alone = ask("labels_alone", folder, **options)
+    reference = ask("labels_reference", folder, **options, targets=first["objectives"])
+    last = ask("labels", folder, **options)
+    ours = mean(first, last, of="cpu_seconds")
+    return {
+        "ours": [first, last],
+        "label by label": alone,
+        "scikit-learn": reference,
+        "ratio of cpu seconds to label by label": alone["cpu_seconds"] / ours,
+        "ratio of cpu seconds to scikit-learn": reference["cpu_seconds"] / ours,
+    }
+
+
 def path(folder: Path) -> dict[str, Any]:
     """45 values; scikit-learn from warm starts, given up at 21 times our seconds."""
     first = ask("path", folder)
@@ -147,7 +164,7 @@ def floor(folder: Path) -> dict[str, Any]:
 
 
 MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
-    each.__name__: each for each in (one, path, sgd, curve, wide, streamed, classes, floor)
+    each.__name__: each for each in (one, path, labels, sgd, curve, wide, streamed, classes, floor)
 }
 
 

@@ -86,6 +86,63 @@ def path(folder: Path) -> dict[str, Any]:
     }
 
 
+def label_arrays(folder: Path, rows: int) -> tuple[FloatArray, FloatArray]:
+    """Return the first rows, and each class as a label of its own."""
+    X, y = arrays(folder)
+    return X[:rows], (y[:rows, None] == np.arange(classes_of(y))).astype(np.float32)
+
+
+def labels(folder: Path, rows: int, l2s: list[float]) -> dict[str, Any]:
+    from probeline.heads.logistic.labels import fit_label_path
+
+    X, Y = label_arrays(folder, rows)
+    fit_label_path(X[:200], Y[:200], [1e-2])
+    found, price = priced(lambda: fit_label_path(X, Y, l2s))
+    objectives = [each.certificate.objective for each in found]
+    return {**price, "objectives": objectives, "converged": all(each.certificate.converged for each in found)}
+
+
+def labels_alone(folder: Path, rows: int, l2s: list[float]) -> dict[str, Any]:
+    from probeline.heads.logistic.path import fit_path
+
+    X, Y = label_arrays(folder, rows)
+    fit_path(X[:200], Y[:200, 0].astype(np.int64), 2, [1e-2])
+    found, price = priced(lambda: [fit_path(X, y.astype(np.int64), 2, l2s) for y in Y.T])
+    return {
+        **price,
+        "objectives": [sum(each.certificate.objective for each in own) for own in zip(*found, strict=True)],
+    }
+
+
+def labels_reference(folder: Path, rows: int, l2s: list[float], targets: list[float]) -> dict[str, Any]:
+    """scikit-learn from the stronger l2 on, each value with the first tolerance that comes as low as the targets."""
+    from probeline.heads.logistic.reference import fit_reference
+
+    X, Y = label_arrays(folder, rows)
+    fit_reference(X[:200], Y[:200, 0].astype(np.int64), 1e-2)
+    heads: list[Any] = [None] * Y.shape[1]
+    found: dict[float, dict[str, Any]] = {}
+    for l2, target in sorted(zip(l2s, targets, strict=True), reverse=True):
+        for tolerance in (1e-4, 1e-5, 1e-6):
+            own, price = priced(
+                lambda l2=l2, tolerance=tolerance, heads=heads: [
+                    fit_reference(X, y.astype(np.int64), l2, tolerance=tolerance, max_iterations=10_000, start=start)
+                    for y, start in zip(Y.T, heads, strict=True)
+                ]
+            )
+            objective = sum(each.certificate.objective for each in own)
+            found[l2] = {**price, "tolerance": tolerance, "objective": objective}
+            if objective <= target * (1 + 1e-6) + 1e-8:
+                break
+        heads = own
+    return {
+        "seconds": sum(each["seconds"] for each in found.values()),
+        "cpu_seconds": sum(each["cpu_seconds"] for each in found.values()),
+        "tolerances": [found[l2]["tolerance"] for l2 in l2s],
+        "objectives": [found[l2]["objective"] for l2 in l2s],
+    }
+
+
 def seconds_of_certificate(X: npt.NDArray[Any], y: IntArray, found: Any) -> float:
     """Return what our own look at scikit-learn's head takes, which is none of its time."""
     from probeline.heads.logistic.path import certify

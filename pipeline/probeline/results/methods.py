@@ -38,7 +38,7 @@ class MethodInfo:
 METHODS = (
     MethodInfo("probe", "linear probe (exact)", "linear probe (exact)", "probe", "#0072B2"),
     MethodInfo("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
-    MethodInfo("ordinal", "ordinal probe (proportional odds)", "ordinal probe", "probe", "#0F9199"),
+    MethodInfo("ordinal", "ordinal probe (proportional odds)", "ordinal probe", "probe", "#853699"),
     MethodInfo("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
     MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
     MethodInfo("probe-attentive", "attentive probe", "attentive probe", "probe", "#DA71FE", seeded=True),

@@ -2,7 +2,7 @@
 
 Even curvature serves all labels at once, and costs nothing on rows in their eigenbasis. At a weak l2 the few images in
 doubt about a rare label have nearly all of its curvature, and then even curvature takes hundreds of products. A label
-gets a matrix once the products since its last one cost three times as much; a product of one label costs the less, the
+gets a matrix once the products since its last one cost ten times as much; a product of one label costs the less, the
 more of them share it, and to apply the matrix's inverse costs more than a product.
 """
 
@@ -27,7 +27,7 @@ from probeline.heads.logistic.preconditioner import (
     matrix_work,
 )
 
-_SAVED = 3
+_SAVED = 10
 """Products that a matrix must save to pay, relative to its cost: its inverse takes longer to apply than a product."""
 
 

@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 
 from probeline.heads.checks import check_labelled
-from probeline.heads.linear import Certificate, Head
-from probeline.heads.logistic.labels import CERTAIN, LabelHead
+from probeline.heads.linear import CERTAIN, Certificate, Head
+from probeline.heads.logistic.labels import LabelHead
 from probeline.heads.logistic.path import certify
 from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
