@@ -106,6 +106,7 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[Ta
         "precision": score.precision,
         "metric": score.options.get("select_by", TOP1),
         "class_weights": class_weight_words(score.options),
+        "ordinal": tuple(score.options.get("order", ())),
         "alpha": Decoding.of(score.options).background,
         "grey_range": Decoding.of(score.options).grey_range,
         "taps": (PENULTIMATE,) if method.trains else (score.tap,),
@@ -122,8 +123,6 @@ def row_command(known: Sequence[Settings], scores: Sequence[Score] | Sequence[Ta
         own["attentive"] = _words(ATTENTIVE, score.options) or (f"queries={ATTENTIVE['queries'].values[0]}",)
     elif score.method in READ_TEXTS:
         own |= prompt_words(score.options)
-    elif score.method == Method.ORDINAL:
-        own["ordinal"] = tuple(score.options.get("order", ()))
     elif ESTIMATOR.fullmatch(score.method):
         own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
@@ -363,7 +362,7 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     if ESTIMATOR.fullmatch(score.method):
         return settings.heads.estimator in (None, score.options.get("estimator"))
     if score.method == Method.ORDINAL and heads.ordinal:
-        return list(class_order(heads.ordinal, score.class_names)) == score.options.get("order")
+        return class_order(heads.ordinal, score.class_names) == tuple(score.options.get("order", ()))
     if score.method not in axes:
         return True
     requested = grid(*axes[Method(score.method)]).values
