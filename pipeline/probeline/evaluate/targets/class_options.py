@@ -7,7 +7,10 @@ from probeline.evaluate.targets.task import target_task
 from probeline.names import reads_tokens
 from probeline.options.settings import OPTIONS, Settings
 
-_ABOUT_CLASSES = ("metric", "class_weights", "estimator", "attentive", "mlp", "zero_shot", "add", "report_by", "costs")
+_ABOUT_CLASSES = (
+    *("metric", "class_weights", "estimator", "attentive", "mlp", "ordinal", "zero_shot"),
+    *("add", "report_by", "costs"),
+)
 
 
 def refuse_class_options(settings: Settings, task: str) -> None:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.requests import ScoreRequest, record_fields, reuse
 from probeline.evaluate.targets.folds import TargetFold, load_targets, refit_fold, targets_of
@@ -53,12 +52,8 @@ def _methods(features: CachedFeatures, verb: str) -> list[TargetMethod[Any]]:
 
 
 def request_target_score(features: CachedFeatures, method: TargetMethod[Any]) -> ScoreRequest:
-    """Return the request for the score of a method; BadOption with ``--ordinal``, which is of classes."""
-    heads = features.session.settings.heads
-    if heads.ordinal:
-        task = targets_of(features).task
-        raise BadOption("--ordinal without classes", expected="one class for each image", got=f"--task {task}")
-    return features.request(method.name, None, **method.options(heads))
+    """Return the request for the score of a method."""
+    return features.request(method.name, None, **method.options(features.session.settings.heads))
 
 
 def find_target_score(session: Session, backbone: Backbone, request: ScoreRequest) -> TargetScore | SkippedFile | None:
