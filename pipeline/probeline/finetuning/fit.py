@@ -114,16 +114,11 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     Diverged
         Every training diverged, or the trained net's output is not finite.
     """
-    session = job.session
-    options = selected_options(job)
-    request = request_training(job, options)
-    title = f"finetune: {job.title}"
+    session, options = job.session, selected_options(job)
+    request, title = request_training(job, options), f"finetune: {job.title}"
     finished = find_finished(session, job.backbone, request, title) if ranks.is_first else None
-    ranks.check_same(title, request.key)
-    if ranks.broadcast(finished is not None):
+    if is_finished(job, request, finished, ranks):
         return finished
-
-    job.warn_of_random_weights("finetune")
     is_wise = job.strategy == Strategy.WISE_FT
     trials = _take_over(job, ranks) if is_wise else None
     trials = trials or train_candidates(job, Grid(options, TRAIN), request.key, ranks)
@@ -143,6 +138,21 @@ def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     if second := second_task([score.certificate]):
         session.console.result(f"{title}: {second}")
     return score
+
+
+def is_finished(job: TrainingJob, request: ScoreRequest, finished: object | None, ranks: Ranks) -> bool:
+    """Return whether the first process has found a finished score; if not, say what starts from random weights.
+
+    Raises
+    ------
+    BadOption
+        The processes have different requests.
+    """
+    ranks.check_same(f"finetune: {job.title}", request.key)
+    if ranks.broadcast(finished is not None):
+        return True
+    job.warn_of_random_weights("finetune")
+    return False
 
 
 def train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> Trials:

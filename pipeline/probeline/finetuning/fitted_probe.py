@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,8 +25,8 @@ from probeline.session import Session
 from probeline.types import Backbone, FloatArray
 
 
-class FittedProbe:
-    """The exact probe of a backbone at its penultimate tap, fitted when it is first used."""
+class StartingProbe(ABC):
+    """A probe of a backbone at its penultimate tap, fitted when it is first used."""
 
     def __init__(self, session: Session, backbone: Backbone) -> None:
         self._session, self.backbone = session, backbone
@@ -33,6 +35,30 @@ class FittedProbe:
     def _features(self) -> CachedFeatures:
         net = self._session.asked_as(self.backbone.name, self.backbone.weights)
         return CachedFeatures(self._session.reading(net, PENULTIMATE, 0), self.backbone)
+
+    @property
+    @abstractmethod
+    def fitted(self) -> Mapping[str, Any]:
+        """How it is selected and weighted."""
+
+    @property
+    @abstractmethod
+    def layer(self) -> tuple[FloatArray, FloatArray]:
+        """Its weight float32 [K, D] and bias float32 [K], for features that are not standardised."""
+
+    @property
+    @abstractmethod
+    def fit_seconds(self) -> float:
+        """Duration of all fits."""
+
+    @property
+    def extraction_seconds(self) -> float:
+        """Duration of the pass over all images before them."""
+        return self._features.extraction_seconds
+
+
+class FittedProbe(StartingProbe):
+    """The exact probe of classes."""
 
     @cached_property
     def _fit(self) -> tuple[Head, Scaler, float]:
@@ -65,13 +91,7 @@ class FittedProbe:
 
     @property
     def fit_seconds(self) -> float:
-        """Duration of all fits."""
         return self._fit[2]
-
-    @property
-    def extraction_seconds(self) -> float:
-        """Duration of the pass over all images before them."""
-        return self._features.extraction_seconds
 
 
 @dataclass(frozen=True)

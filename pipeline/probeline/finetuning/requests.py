@@ -11,7 +11,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.fit_options import fit_options
 from probeline.evaluate.requests import ScoreRequest, request_score
 from probeline.finetuning.feeds import CROP_SCALE
-from probeline.finetuning.fitted_probe import FittedProbe
+from probeline.finetuning.fitted_probe import FittedProbe, StartingProbe
 from probeline.finetuning.objectives import Objective, load_objectives
 from probeline.finetuning.targets.objective import (
     TargetObjective,
@@ -40,7 +40,7 @@ class TrainingJob:
     ----------
     backbone : Backbone
         At its penultimate tap, with the weights that the strategy starts from.
-    probe : FittedProbe or FittedTargetProbe
+    probe : StartingProbe
         Where LP-FT and WiSE-FT start.
     """
 
@@ -48,7 +48,7 @@ class TrainingJob:
     backbone: Backbone
     strategy: str
     seed: int
-    probe: FittedProbe | FittedTargetProbe
+    probe: StartingProbe
     objective: Objective
 
     @property
@@ -88,7 +88,7 @@ def plan_jobs(session: Session, seeds: Iterable[int]) -> Iterator[TrainingJob]:
         plain = FittedProbe(session, pretrained)
         for strategy in strategies:
             backbone, objective = starting_backbone(pretrained, strategy), objectives[strategy]
-            probe: FittedProbe | FittedTargetProbe = plain
+            probe: StartingProbe = plain
             if isinstance(objective, TargetObjective):
                 probe = FittedTargetProbe(session, pretrained, objective.scale)
             for seed in seeds:

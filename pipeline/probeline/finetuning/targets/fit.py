@@ -10,7 +10,7 @@ from probeline.errors import Diverged
 from probeline.evaluate.requests import ScoreRequest, record_fields
 from probeline.evaluate.targets.score import find_finished_target_score, groups_of_test, headline
 from probeline.evaluate.targets.task import Predicted
-from probeline.finetuning.fit import Trials, certify, train_candidates
+from probeline.finetuning.fit import Trials, certify, is_finished, train_candidates
 from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob, request_training, selected_options
 from probeline.finetuning.targets.objective import TargetObjective, targets_of
@@ -43,10 +43,8 @@ def finetune_targets(job: TrainingJob, ranks: Ranks = ALONE) -> TargetScore | No
     session, options = job.session, selected_options(job)
     request, title = request_training(job, options), f"finetune: {job.title}"
     finished = find_finished_target_score(session, job.backbone, request, title) if ranks.is_first else None
-    ranks.check_same(title, request.key)
-    if ranks.broadcast(finished is not None):
+    if is_finished(job, request, finished, ranks):
         return finished
-    job.warn_of_random_weights("finetune")
     trials = train_candidates(job, Grid(options, TRAIN), request.key, ranks)
     score = _score(job, request, trials)
     if not ranks.is_first:

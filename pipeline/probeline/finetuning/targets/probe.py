@@ -10,34 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import Candidates
 from probeline.evaluate.targets.method import TargetFit
 from probeline.evaluate.targets.methods import target_method
 from probeline.evaluate.targets.selection import select
 from probeline.evaluate.targets.task import target_task
+from probeline.finetuning.fitted_probe import StartingProbe
 from probeline.finetuning.targets.objective import targets_of
 from probeline.finetuning.targets.scale import TargetScale
-from probeline.names import PENULTIMATE, Method
+from probeline.names import Method
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray
 
 
-class FittedTargetProbe:
-    """The exact probe of a backbone at its penultimate tap, selected as ``probe`` does, fitted when it is first used.
-
-    Its head is for targets as `scale` standardises them.
-    """
+class FittedTargetProbe(StartingProbe):
+    """The exact probe of labels or numbers, selected as ``probe`` does; it gives standardised targets."""
 
     def __init__(self, session: Session, backbone: Backbone, scale: TargetScale) -> None:
-        self._session, self.backbone, self._scale = session, backbone, scale
+        super().__init__(session, backbone)
+        self._scale = scale
         task = targets_of(session.dataset).task
         self._task, self._method = target_task(task), target_method(Method.PROBE, task)
-
-    @cached_property
-    def _features(self) -> CachedFeatures:
-        net = self._session.asked_as(self.backbone.name, self.backbone.weights)
-        return CachedFeatures(self._session.reading(net, PENULTIMATE, 0), self.backbone)
 
     @cached_property
     def _fit(self) -> tuple[FloatArray, FloatArray, float]:
@@ -54,20 +47,12 @@ class FittedTargetProbe:
 
     @property
     def fitted(self) -> Mapping[str, Any]:
-        """How it is fitted and selected."""
         return self._method.options(self._session.settings.heads)
 
     @property
     def layer(self) -> tuple[FloatArray, FloatArray]:
-        """Its weight float32 [T, D] and bias float32 [T], for features that are not standardised."""
         return self._fit[0], self._fit[1]
 
     @property
     def fit_seconds(self) -> float:
-        """Duration of all fits."""
         return self._fit[2]
-
-    @property
-    def extraction_seconds(self) -> float:
-        """Duration of the pass over all images before them."""
-        return self._features.extraction_seconds
