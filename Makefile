@@ -41,7 +41,7 @@ TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option
 CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
 CORRUPT_GROUP  = $(call option,CORRUPTIONS,corruption) $(call quoted,OOD,ood)
 PICTURE_GROUP  = $(call option,MAP,map)
-COMPARE_GROUP  = $(call quoted,ADD,add) $(call quoted,REPORT_BY,report-by) $(call quoted,COSTS,costs)
+COMPARE_GROUP  = $(call quoted,ADD,add) $(call option,REPORT_BY,report-by) $(call option,COSTS,costs)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
 BOARD_GROUP    = $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision) $(TAP_GROUP) $(METRIC_GROUP) \
 	$(call option,METHOD,method) $(call quoted,OUT,out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.api.checks import DataChecks
 from probeline.api.curves import LearningCurve
-from probeline.api.results import Result
+from probeline.api.results import Result, TargetResult
 from probeline.api.scratch import ScratchFolder
 from probeline.disk import publish
 from probeline.errors import BadOption, MissingExtra
@@ -153,6 +153,12 @@ def compare(
     """
     results = [results] if isinstance(results, Comparable) else list(results)
     scored = [result for result in results if isinstance(result, Result)]
+    if any(isinstance(result, TargetResult) for result in results):
+        raise BadOption(
+            "results of several labels or of numbers have no report in Python",
+            expected="results of probeline.probe or probeline.finetune",
+            remedy="give reports= to probe_targets and finetune_targets, and run probeline compare there",
+        )
     if not scored:
         raise BadOption("nothing to compare", expected="results of probeline.probe or probeline.finetune")
     first = scored[0]
@@ -173,10 +179,17 @@ def compare(
             curves=[result.record for result in results if isinstance(result, LearningCurve)],
             findings=checks[-1] if checks else None,
             groupings=[grouping_of(title, values, first.session) for title, values in (by or {}).items()],
-            costs=costs_of_classes([f"{name}={cost!r}" for name, cost in (costs or {}).items()], own[1]),
+            costs=None if costs is None else costs_of_classes(_words_of(costs), own[1]),
             more_conditions=data_conditions(first.session),
         )
     )
+
+
+def _words_of(costs: Mapping[str, float]) -> list[str]:
+    """Return costs by class as the words of ``--costs``."""
+    if not isinstance(costs, Mapping) or not costs:
+        raise BadOption("bad costs", expected='a mapping such as {"ants": 10, "bees": 1}', got=repr(costs))
+    return [f"{name}={float(cost)!r}" for name, cost in costs.items()]
 
 
 _BOARD_FILES = {**_FILES, ".parquet": "parquet"}

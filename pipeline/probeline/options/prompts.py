@@ -105,11 +105,12 @@ def class_texts(options: Mapping[str, Any], class_names: Sequence[str]) -> tuple
     texts = tuple(own.get(name, _default_text(name)) for name in class_names)
     by_text: dict[str, str] = {}
     for name, text in zip(class_names, texts, strict=True):
-        if not text or text in by_text:
-            got = f"{by_text[text]} and {name} are both {text!r}" if text else f"none of {name!r}"
+        read = text.lower()  # tokenizers of CLIP know no capitals
+        if not text or read in by_text:
+            got = f"{by_text[read]} and {name} are both {read!r}" if text else f"none of {name!r}"
             remedy = "say how each is called by --class-text CLASS=TEXT"
             raise BadOption("zero-shot needs a text for each class", expected="different ones", got=got, remedy=remedy)
-        by_text[text] = name
+        by_text[read] = name
     return texts
 
 

@@ -313,7 +313,8 @@ def terminal_lines(content: TargetContent) -> list[str]:
         for row in content.rows:
             value, difference, on_val, cold = summary_cells(row, content.places)
             grid.append([printable(row.backbone), row.method, value, difference, on_val, cold])
-        lines += ["  ".join(line).rstrip()[:TERMINAL_WIDTH] for line in padded(grid, [True, True, *[False] * 4])]
+        table = ["  ".join(line).rstrip() for line in padded(grid, [True, True, *[False] * 4])]
+        lines += [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in table]
         lines.append("")
     lines += [printable(line) for line in (headline(content), *caveats(content))]
     return lines + [printable(f"Not run: {one.what}: {one.command}") for one in content.not_run]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from probeline.format import percent
+from probeline.format import percent, signed
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class MetricWords:
         if value is None:
             return ""
         if self.is_share:
-            return percent(value, places)
-        return {"number": f"{value:.3f}", "unit": f"{value:.4g}", "count": f"{value:,.0f}"}[self.form]
+            return signed(percent(value, places))
+        return signed({"number": f"{value:.3f}", "unit": f"{value:.4g}", "count": f"{value:,.0f}"}[self.form])
 
 
 METRICS: dict[str, MetricWords] = {
@@ -58,8 +58,8 @@ METRICS: dict[str, MetricWords] = {
         "Macro F1",
         "share",
         "F1 is the harmonic mean of precision and sensitivity at a threshold of each label that was chosen on "
-        "validation; macro is its mean over the labels, micro counts all labels together, and samples is the mean over "
-        "the images.",
+        "validation; macro is its mean over the labels, micro counts all labels together, and by image is the mean "
+        "over the images.",
     ),
     "f1-micro": MetricWords("Micro F1", "share"),
     "f1-samples": MetricWords("F1 by image", "share"),
