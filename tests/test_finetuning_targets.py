@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from probeline.errors import BadOption, Diverged
+from probeline.evaluate.targets.scale import TargetScale
 from probeline.evaluate.targets.task import target_task
 from probeline.files.decode import BadRecord, check_members
 from probeline.finetuning.checkpoint_files import EpochMembers
 from probeline.finetuning.requests import training_options
 from probeline.finetuning.targets.objective import check_training_words
-from probeline.finetuning.targets.scale import TargetScale
 from probeline.finetuning.training.target_losses import LabelLoss, NumberLoss, TargetLoss
 from probeline.names import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from probeline.options.settings import Settings

@@ -9,9 +9,9 @@ import numpy as np
 
 from probeline.errors import BadOption
 from probeline.evaluate.targets.class_options import refuse_class_options
+from probeline.evaluate.targets.scale import TargetScale
 from probeline.evaluate.targets.task import target_task
 from probeline.finetuning.objectives import Objective
-from probeline.finetuning.targets.scale import TargetScale
 from probeline.names import MULTI_LABEL, OF_CLASSES, REGRESSION, SINGLE_LABEL, Strategy
 from probeline.options.checks import check_strategies, first_of
 from probeline.options.grids import OF_NUMBERS, UNUSED

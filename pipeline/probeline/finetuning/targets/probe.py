@@ -13,11 +13,11 @@ import numpy as np
 from probeline.evaluate.heads.method import Candidates
 from probeline.evaluate.targets.method import TargetFit
 from probeline.evaluate.targets.methods import target_method
+from probeline.evaluate.targets.scale import TargetScale
 from probeline.evaluate.targets.selection import select
 from probeline.evaluate.targets.task import target_task
 from probeline.finetuning.fitted_probe import StartingProbe
 from probeline.finetuning.targets.objective import targets_of
-from probeline.finetuning.targets.scale import TargetScale
 from probeline.names import Method
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from probeline.evaluate.targets.scale import TargetScale
 from probeline.evaluate.targets.task import TargetTask
-from probeline.finetuning.targets.scale import TargetScale
+from probeline.heads.minibatch.targets import label_losses, squared_errors, sum_over_known
 from probeline.types import DoubleArray, IntArray
 
 NumberLossName = Literal["mse", "huber"]
@@ -64,9 +66,7 @@ class TargetLoss:
         return {"val_loss": loss, "val_score": score}
 
     def _sum(self, output: Tensor, targets: Tensor, *, trains: bool) -> Tensor:
-        known = ~targets.isnan()
-        each = self.each(output, torch.where(known, targets, 0.0), trains=trains)
-        return torch.where(known, each, 0.0).sum()
+        return sum_over_known(partial(self.each, trains=trains), output, targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,7 @@ class LabelLoss(TargetLoss):
     smoothing: float
 
     def each(self, output: Tensor, targets: Tensor, *, trains: bool) -> Tensor:
-        smoothing = self.smoothing if trains else 0.0
-        soft = targets * (1 - smoothing) + smoothing / 2
-        return functional.binary_cross_entropy_with_logits(output, soft, reduction="none")
+        return label_losses(output, targets, self.smoothing if trains else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,5 +96,5 @@ class NumberLoss(TargetLoss):
 
     def each(self, output: Tensor, targets: Tensor, *, trains: bool) -> Tensor:  # noqa: ARG002
         if self.kind == "mse":
-            return functional.mse_loss(output, targets, reduction="none")
+            return squared_errors(output, targets)
         return functional.huber_loss(output, targets, reduction="none", delta=self.delta)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,16 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from probeline.heads.checks import check_features
+from probeline.heads.minibatch.targets import Kind, OnVal, TargetObjective
 from probeline.heads.minibatch.training import (
     DROPOUT,
     ORDER,
     WEIGHTS,
+    Labelled,
     TrainedHead,
     TrainingSettings,
     check_lengths,
     factors,
     linear,
     load_rows,
+    load_target_rows,
     stream,
     weights_on,
 )
@@ -69,6 +72,47 @@ def mlp_decision(head: MlpHead, X: FloatArray) -> FloatArray:
     return logits
 
 
+class Objective(Protocol):
+    """What a head is trained to minimise."""
+
+    counts: ClassVar[str | None]
+    """Name of the share of rows that are right, in the history; None if none are counted."""
+
+    def loss(self, output: Tensor, truth: Tensor, weights: Tensor | None) -> Tensor:
+        """Return the mean loss of a minibatch, for outputs [b, K] and the weights of its rows [b]."""
+        ...
+
+    def count_right(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Return how many rows are right."""
+        ...
+
+    def measure(self, output: Tensor, truth: Tensor) -> dict[str, float]:
+        """Return val_loss and other values of validation rows, by their names in the history."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """Of classes; the share `smoothing` of the target is spread over all of them while a head is trained."""
+
+    counts = "train_top1"
+
+    smoothing: float
+
+    def loss(self, output: Tensor, truth: Tensor, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return functional.cross_entropy(output, truth, label_smoothing=self.smoothing)
+        losses = functional.cross_entropy(output, truth, label_smoothing=self.smoothing, reduction="none")
+        return (losses * weights).mean()
+
+    def count_right(self, output: Tensor, truth: Tensor) -> Tensor:
+        return (output.argmax(1) == truth).sum()
+
+    def measure(self, output: Tensor, truth: Tensor) -> dict[str, float]:
+        loss = functional.cross_entropy(output, truth)
+        return {"val_loss": float(loss), "val_top1": float((output.argmax(1) == truth).float().mean())}
+
+
 def fit_mlp(
     X: FloatArray,
     y: IntArray,
@@ -86,22 +130,80 @@ def fit_mlp(
     never those of the best epoch on validation. Rows are read in the same order as by linear heads of that seed.
     """
     check_lengths(epochs, batch_size)
-    (features, labels), monitored = load_rows(X, y, classes, validation, device)
+    rows, monitored = load_rows(X, y, classes, validation, device)
+    return _train(rows, monitored, classes, CrossEntropy(settings.label_smoothing), settings, epochs, batch_size)
+
+
+def fit_mlp_targets(
+    X: FloatArray,
+    Y: FloatArray,
+    kind: Kind,
+    settings: MlpSettings,
+    *,
+    epochs: int,
+    batch_size: int,
+    validation: tuple[FloatArray, FloatArray, OnVal] | None = None,
+    device: str | torch.device = "cpu",
+) -> MlpHead:
+    """Train the same head on several labels or on numbers, on the mean loss of the known ones.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+        Standardised features.
+    Y : float32 [N, T]
+        Labels 0 and 1, or standardised numbers; NaN where unknown.
+    kind : Kind
+        ``labels`` for the binary cross-entropy of each label's logit, ``numbers`` for the squared error.
+    settings : MlpSettings
+        Without weights of rows, and for numbers without label smoothing.
+    validation : tuple, optional
+        Features and targets of other rows, and what measures the outputs for them; read after each epoch, for the
+        history alone.
+
+    Raises
+    ------
+    ValueError
+        An array or a setting is not as described.
+    """
+    check_lengths(epochs, batch_size)
+    if settings.row_weights is not None or (kind == "numbers" and settings.label_smoothing):
+        raise ValueError(f"no training of {kind} with weights of rows, or with numbers that are smoothed")
+    rows, monitored = load_target_rows(X, Y, None if validation is None else validation[:2], device)
+    known = float((~np.isnan(Y)).sum() / len(Y))
+    if not known:
+        raise ValueError("no target is known")
+    objective = TargetObjective(kind, known, settings.label_smoothing, None if validation is None else validation[2])
+    return _train(rows, monitored, Y.shape[1], objective, settings, epochs, batch_size)
+
+
+def _train(
+    train: Labelled,
+    monitored: Labelled | None,
+    outputs: int,
+    objective: Objective,
+    settings: MlpSettings,
+    epochs: int,
+    batch_size: int,
+) -> MlpHead:
+    """Return a head trained on rows where they are, with so many outputs."""
+    features, labels = train
+    device, count = features.device, len(labels)
     seed, dropout, activation = settings.seed, settings.dropout, settings.activation
-    row_weights = weights_on(device, settings.row_weights, len(y))
-    layers = _start(X.shape[1], settings.width, classes, seed, device)
+    row_weights = weights_on(device, settings.row_weights, count)
+    layers = _start(features.shape[1], settings.width, outputs, seed, device)
     stepper = torch.optim.AdamW(
         [{"params": layers[::2], "weight_decay": settings.weight_decay}, {"params": layers[1::2], "weight_decay": 0.0}],
         lr=settings.lr,
     )
-    batches = math.ceil(len(y) / batch_size)
+    batches = math.ceil(count / batch_size)
     rates = settings.lr * factors("cosine", epochs * batches)
     order, masks = stream(seed, ORDER), stream(seed, DROPOUT)
     history: list[dict[str, Any]] = []
     diverged = None
     for epoch in range(epochs):
         started = time.perf_counter()
-        shuffled = torch.randperm(len(y), generator=order).to(device)
+        shuffled = torch.randperm(count, generator=order).to(device)
         loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
         for number, rows in enumerate(torch.split(shuffled, batch_size), start=epoch * batches):
             for group in stepper.param_groups:
@@ -109,19 +211,21 @@ def fit_mlp(
             kept = None
             if dropout:
                 kept = torch.rand(len(rows), settings.width, generator=masks).ge_(dropout).div_(1 - dropout).to(device)
-            logits = _forward(features[rows], layers, activation, kept)
-            own = None if row_weights is None else row_weights[rows]
-            loss = _loss(logits, labels[rows], settings.label_smoothing, own)
+            output = _forward(features[rows], layers, activation, kept)
+            loss = objective.loss(output, labels[rows], None if row_weights is None else row_weights[rows])
             stepper.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             stepper.step()
             loss_sum += loss.detach() * len(rows)
-            right += (logits.argmax(1) == labels[rows]).sum()
-        entry = {"epoch": epoch + 1, "train_loss": float(loss_sum) / len(y), "train_top1": float(right) / len(y)}
-        if monitored is not None:
-            entry |= _evaluate(layers, activation, *monitored)
+            right += objective.count_right(output, labels[rows])
+        entry: dict[str, Any] = {"epoch": epoch + 1, "train_loss": float(loss_sum) / count}
+        if objective.counts is not None:
+            entry[objective.counts] = float(right) / count
         size = sum(float(layer.detach().abs().sum()) for layer in layers)
-        if not math.isfinite(entry["train_loss"] + size):
+        if monitored is not None:
+            with torch.no_grad():
+                entry |= objective.measure(_forward(monitored[0], layers, activation), monitored[1])
+        if not math.isfinite(entry["train_loss"] + size + entry.get("val_loss", 0.0)):
             diverged = epoch + 1
             break
         history.append({**entry, "seconds": time.perf_counter() - started})
@@ -140,18 +244,3 @@ def _forward(X: Tensor, layers: list[Tensor], activation: Activation, kept: Tens
     hidden_weight, hidden_bias, weight, bias = layers
     hidden = _ACTIVATIONS[activation](functional.linear(X, hidden_weight, hidden_bias))
     return functional.linear(hidden if kept is None else hidden * kept, weight, bias)
-
-
-def _loss(logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-    """Return the mean over rows of the cross-entropy times the rows' weights [b]."""
-    if weights is None:
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    return (losses * weights).mean()
-
-
-@torch.no_grad()
-def _evaluate(layers: list[Tensor], activation: Activation, X: Tensor, y: Tensor) -> dict[str, float]:
-    logits = _forward(X, layers, activation)
-    loss = functional.cross_entropy(logits, y)
-    return {"val_loss": float(loss), "val_top1": float((logits.argmax(1) == y).float().mean())}

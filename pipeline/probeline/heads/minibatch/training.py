@@ -86,6 +86,19 @@ def load_rows(
     return (resident(X, device), resident(y, device)), (resident(X_val, device), resident(y_val, device))
 
 
+def load_target_rows(
+    X: FloatArray, Y: FloatArray, validation: tuple[FloatArray, FloatArray] | None, device: str | torch.device
+) -> tuple[Labelled, Labelled | None]:
+    """Return train and validation rows with float32 targets [N, T], NaN where unknown, on the device, checked."""
+    loaded: list[Labelled] = []
+    for own, targets in ((X, Y), *(() if validation is None else (validation,))):
+        check_features(own, columns=X.shape[1])
+        if targets.dtype != np.float32 or targets.shape != (len(own), Y.shape[1]) or np.isinf(targets).any():
+            raise ValueError(f"targets must be finite float32 or NaN, [{len(own)}, T], not {targets.dtype}")
+        loaded.append((resident(own, device), resident(targets, device)))
+    return loaded[0], loaded[1] if validation is not None else None
+
+
 def weights_on(device: str | torch.device, weights: FloatArray | None, count: int) -> Tensor | None:
     """Return the weights of the train rows on the device, checked; None if there are none."""
     if weights is None:

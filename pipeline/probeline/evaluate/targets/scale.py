@@ -1,4 +1,4 @@
-"""Targets as a net is trained on them, and its outputs as they are meant."""
+"""Targets as nets and heads are trained on them, and their outputs as they are meant."""
 
 from __future__ import annotations
 
