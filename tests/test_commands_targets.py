@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,10 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
         ("probe --tap layer4:tokens", "--tap layer4:tokens is about classes, as the heads are that read tokens"),
         ("probe --estimator sklearn.svm:SVC", "--estimator is about classes"),
         ("probe --zero-shot --tap projection", "--zero-shot is about classes"),
+        (
+            "probe --mlp label_smoothing=0.1",
+            "bad --mlp (expected NAME=VALUE[,VALUE...] of lr, weight_decay, dropout, width",
+        ),
         ("compare --costs a=1 b=2", "--costs is about classes"),
         ("compare --add given.csv", "--add is about classes"),
         ("compare --report-by sites.csv:site", "--report-by is about classes"),
@@ -160,3 +166,58 @@ def test_printed_commands_name_the_task(tmp_path: Path, options: list[str], caps
     assert re.search(r"Not run: k-NN of \S+: probeline baselines --dataset", shown)
     assert "--task regression" in shown
     assert "--columns label=age" in shown
+
+
+MLP = ["--mlp", "epochs=2", "lr=1e-3,1e-2", "width=8", "--seed", "4", "--seeds", "2"]
+
+
+@pytest.mark.parametrize(("task", "column", "metric"), [("multi-label", "tags", "map"), ("regression", "age", "r2")])
+def test_an_mlp_head_is_a_row_of_its_seeds(
+    task: str, column: str, metric: str, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options += ["--task", task, "--columns", f"label={column}"]
+    assert run(capsys, "probe", *options)[0] == 0
+    assert "probe-mlp" not in {score.method for score in scores(tmp_path)}
+    _, planned, _ = run(capsys, "probe", *options, *MLP, "--dry-run")
+    assert "MLP head of features, seed 4" in planned.replace("made", "features")
+    code, shown, _ = run(capsys, "compare", *options, *MLP)
+    assert (code, shown.count("Not run: MLP head of")) == (0, 1)
+    assert re.search(r"Not run: MLP head of \S+: probeline probe .*--mlp epochs=2 lr=1e-3,1e-2 width=8", shown)
+    code, shown, _ = run(capsys, "probe", *options, *MLP)
+    assert (code, shown.count("already scored, skipped")) == (0, 2)  # the keys of other rows stay as they are
+    own = [score for score in scores(tmp_path) if score.method == "probe-mlp"]
+    assert {score.seed for score in own} == {4, 5}
+    assert own[0].outputs != own[1].outputs
+    code, shown, _ = run(capsys, "probe", *options, *MLP)
+    assert (code, shown.count("already scored, skipped")) == (0, 4)
+    code, shown, _ = run(capsys, "compare", *options, *MLP)
+    assert code == 0
+    assert "Not run: MLP" not in shown
+    (reports,) = (tmp_path / "reports").iterdir()
+    page = " ".join((reports / "report.md").read_text(encoding="utf-8").split())
+    mean = sum(score.metrics[metric].value or 0 for score in own) / 2
+    places = f"{100 * mean:.1f}" if task == "multi-label" else f"{mean:.2f}"
+    line = re.search(r"\| MLP head \|[^\n]*?2 \|", page)
+    assert line is not None
+    assert places in line[0]
+    assert "Without a dot: the last epoch is kept." in (reports / "index.html").read_text(encoding="utf-8")
+    # Another grid is another row, and a third seed another score.
+    code, shown, _ = run(capsys, "compare", *options, *MLP[:-1], "3")
+    assert "Not run: MLP head of" in shown
+    code, shown, _ = run(capsys, "compare", *options, "--mlp", "width=9")
+    assert "Not run: MLP head of" in shown
+
+
+def test_the_printed_command_of_an_mlp_head_finds_its_scores(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options += ["--task", "regression", "--columns", "label=age"]
+    run(capsys, "probe", *options, *MLP)
+    run(capsys, "compare", *options)
+    page = next((tmp_path / "reports").rglob("index.html")).read_text(encoding="utf-8")
+    commands = [found for found in re.findall(r"probeline probe [^<]*", page) if "--mlp" in found]
+    words = shlex.split(html.unescape(commands[0]))[1:]
+    before = len(scores(tmp_path))
+    code, shown, _ = run(capsys, *words)
+    assert (code, shown.count("already scored, skipped")) == (0, 4)
+    assert len(scores(tmp_path)) == before

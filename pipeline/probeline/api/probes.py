@@ -112,6 +112,8 @@ def probe_targets(
     val: Any = None,
     groups: Any = None,
     method: str = "exact",
+    seed: int = 0,
+    seeds: int = 1,
     data_seed: int | None = None,
     name: str | None = None,
     reports: Any = None,
@@ -131,12 +133,12 @@ def probe_targets(
         are unknown; or numbers [N] or [N, T], NaN where unknown. A pandas frame names them.
     task : str
         ``multi-label`` or ``regression``.
-    test, val, groups, data_seed, name, reports, verbose
+    test, val, groups, seed, seeds, data_seed, name, reports, verbose
         As of :func:`probeline.probe`; without `test` and `val` each label has its share of both.
     method : str
-        ``exact``, ``probe-refit``, ``knn``, or of labels ``logistic``.
+        ``exact``, ``probe-refit``, ``probe-mlp``, ``knn``, or of labels ``logistic``.
     **options
-        Where heads are fitted: ``device="cuda"``.
+        The grid of ``probe-mlp``: ``mlp={"width": 512}``; where heads are fitted: ``device="cuda"``.
 
     Raises
     ------
@@ -146,9 +148,10 @@ def probe_targets(
     """
     found = target_method(_OTHER_NAMES.get(method, method), task)
     arrangement = Arrangement(targets, test=test, val=val, groups=groups, data_seed=data_seed, name=name, task=task)
-    ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, **options)
+    ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
     refuse_class_options(ready.session.settings, task)
-    return TargetResult(ready.session, (score_method(vectors_of(ready.cached), found),))
+    vectors, numbers = vectors_of(ready.cached), range(seed, seed + seeds) if found.is_seeded else (None,)
+    return TargetResult(ready.session, tuple(score_method(vectors, found, number) for number in numbers))
 
 
 def _find_method(method: Any, params: Mapping[str, Sequence[Any]]) -> MethodOf[Any, Any]:

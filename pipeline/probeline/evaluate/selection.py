@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,7 +47,7 @@ def select(
         first_heads = first_heads or heads
         usable = [i for i in usable if not method.has_diverged(heads[i])]
         if not usable:
-            raise _all_diverged(candidates.values, settings, method, where)
+            raise all_diverged(candidates.values, settings.options, method.name, where)
         for count, (i, logits) in enumerate(
             zip(usable, method.logits([heads[i] for i in usable], fold.X_heldout), strict=True), start=1
         ):
@@ -81,12 +81,11 @@ def select(
     )
 
 
-def _all_diverged(
-    candidates: Sequence[Candidate], settings: FitSettings, method: MethodOf[Head, Any], where: str
-) -> Diverged:
+def all_diverged(candidates: Sequence[Candidate], options: Mapping[str, Any], method: str, where: str) -> Diverged:
+    """Return the error that no candidate of a method is of use; `options` are those of its score."""
     tried = [describe_candidate(candidate) for candidate in candidates]
-    fixed = {name: value for name, value in settings.options.items() if isinstance(value, list)}
-    rates = f"--{method.name.removeprefix('probe-')}"
+    fixed = {name: value for name, value in options.items() if isinstance(value, list)}
+    rates = f"--{method.removeprefix('probe-')}"
     return Diverged(
         "every head's training diverged",
         where=where,

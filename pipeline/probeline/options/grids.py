@@ -124,7 +124,12 @@ UNUSED: Mapping[str, Sequence[str]] = {
     MULTI_LABEL: OF_NUMBERS,
     REGRESSION: ("label_smoothing",),
 }
-"""Axes of `TRAIN` that a task has no use for."""
+"""Axes of `TRAIN` and of `MLP` that a task has no use for."""
+
+
+def mlp_axes(task: str) -> dict[str, Axis]:
+    """Return the axes of `MLP` that a task has a use for."""
+    return {name: axis for name, axis in MLP.items() if name not in UNUSED[task]}
 
 
 def train_axes(strategy: str, task: str = SINGLE_LABEL) -> dict[str, Axis]:

@@ -44,6 +44,25 @@ class MinibatchCertificate(Certificate):
     diverged: tuple[str, ...]
 
 
+def requested_values(option_name: str, axes: Mapping[str, Axis], words: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values of each axis that an option's words request, as options of a score."""
+    return {name: list(values) for name, values in grid(option_name, axes, words).values.items()}
+
+
+def saved_grid(axes: Mapping[str, Axis], options: Mapping[str, Any]) -> Grid:
+    """Return the grid that a score's options describe."""
+    return Grid({name: tuple(options[name]) for name in axes}, axes)
+
+
+def training_of(
+    requested: Grid, candidates: Candidates, own: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the settings of each candidate's head, with what is their own, and those of the training they share."""
+    shared = requested.fixed()
+    training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
+    return [{**candidate, **shared, **own} for candidate in candidates.values], training
+
+
 class MinibatchMethod(MethodOf[Trained, Rows]):
     """What all trained heads share: a grid of several hyper-parameters, seeds, and runs that may diverge.
 
@@ -61,26 +80,22 @@ class MinibatchMethod(MethodOf[Trained, Rows]):
     option_name: ClassVar[str]
 
     def options(self, options: HeadOptions) -> dict[str, Any]:
-        requested = grid(self.option_name, self.axes, getattr(options, self.option_name))
-        return {name: list(values) for name, values in requested.values.items()}
+        return requested_values(self.option_name, self.axes, getattr(options, self.option_name))
 
     def grid(self, settings: FitSettings) -> Grid:
         """Return the grid that a score's options describe."""
-        return Grid({name: tuple(settings.options[name]) for name in self.axes}, self.axes)
+        return saved_grid(self.axes, settings.options)
 
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
         return Candidates.unordered(self.grid(settings).candidates())
 
     def fit(self, fold: FoldOf[Rows], settings: FitSettings, candidates: Candidates) -> list[Trained]:
         """Return the heads of all candidates after their last epoch."""
-        shared = self.grid(settings).fixed()
-        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
-        validation = fold.X_heldout, fold.y_heldout
         weights = settings.row_weights(fold.y)
         own = {"seed": settings.seed, "row_weights": None if weights is None else weights.astype(np.float32)}
-        settings_of_heads = [{**candidate, **shared, **own} for candidate in candidates.values]
-        training["validation"] = validation
-        return settings.device.run(self.train, fold, settings.classes, settings_of_heads, training)
+        heads, training = training_of(self.grid(settings), candidates, own)
+        training["validation"] = fold.X_heldout, fold.y_heldout
+        return settings.device.run(self.train, fold, settings.classes, heads, training)
 
     @abstractmethod
     def train(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from probeline.errors import BadOption
 from probeline.evaluate.targets.task import target_task
 from probeline.names import reads_tokens
+from probeline.options.grids import grid, mlp_axes
 from probeline.options.settings import OPTIONS, Settings
 
 _ABOUT_CLASSES = (
-    *("metric", "class_weights", "estimator", "attentive", "mlp", "ordinal", "zero_shot"),
+    *("metric", "class_weights", "estimator", "attentive", "ordinal", "zero_shot"),
     *("add", "report_by", "costs"),
 )
 
@@ -24,6 +25,7 @@ def refuse_class_options(settings: Settings, task: str) -> None:
             metric = f", where validation selects by {target_task(task).title}" if name == "metric" else ""
             got = f"--task {task}{metric}"
             raise BadOption(f"{OPTIONS[name].flag} is about classes", got=got, remedy="leave it out")
+    grid("mlp", mlp_axes(task), settings.heads.mlp)  # of numbers nothing is smoothed
     if tokens := [tap for tap in settings.reading.taps if reads_tokens(tap)]:
         raise BadOption(
             f"--tap {tokens[0]} is about classes, as the heads are that read tokens",

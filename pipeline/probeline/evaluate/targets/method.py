@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from probeline.evaluate.heads.fit_device import FitDevice
-from probeline.evaluate.heads.method import Candidates
+from probeline.evaluate.heads.method import Candidate, Candidates
 from probeline.evaluate.targets.folds import TargetFold
 from probeline.options.groups.fitting import HeadOptions
 from probeline.types import DoubleArray, FloatArray
@@ -20,10 +20,13 @@ Head = TypeVar("Head")
 
 @dataclass(frozen=True)
 class TargetFit:
-    """What a fit depends on in addition to its rows: the options of its score, its seed and the device."""
+    """What a fit depends on in addition to its rows: the options of its score, its seed and the device.
+
+    The seed is None for methods without seeds.
+    """
 
     options: Mapping[str, Any]
-    seed: int = 0
+    seed: int | None = None
     device: FitDevice = field(default_factory=FitDevice, compare=False)
 
 
@@ -34,18 +37,21 @@ class TargetSelection(Generic[Head]):
     Attributes
     ----------
     candidates : Candidates
+        Those whose fit diverged in no fold.
     path : tuple of mappings
         Each candidate with its metric and loss on the held-out rows of all folds together.
     index : int
         Of the selected candidate.
     is_at_edge : bool
-        Whether its strength is at an edge of the grid.
+        Whether it is at an edge of the grid.
     Y_val : float64 [n, T]
         Targets of the held-out rows, fold after fold.
     val_outputs : float64 [n, T]
         Of the selected candidate for these rows, by fits without them.
     heads : sequence of Head
         Of all candidates, fitted on the train rows.
+    diverged : tuple of mappings
+        The candidates whose training diverged.
     """
 
     candidates: Candidates
@@ -55,6 +61,12 @@ class TargetSelection(Generic[Head]):
     Y_val: DoubleArray
     val_outputs: DoubleArray
     heads: Sequence[Head]
+    diverged: tuple[Candidate, ...] = ()
+
+    @property
+    def selected(self) -> Candidate:
+        """The hyper-parameters of the best candidate."""
+        return self.candidates.values[self.index]
 
 
 class TargetMethod(Protocol[Head]):
@@ -103,6 +115,18 @@ class TargetMethod(Protocol[Head]):
     def leave_one_out(self, fold: TargetFold, candidates: Candidates) -> Sequence[DoubleArray] | None:
         """Return the outputs float64 [n, T] of each candidate for each row by a fit without it; None if not exact."""
         return None
+
+    def is_at_edge(self, fit: TargetFit, candidate: Candidate) -> bool:
+        """Return whether a candidate is at an edge of a grid that has no order of strengths."""
+        return False
+
+    def has_diverged(self, head: Head) -> bool:
+        """Return whether a head is of no use because its training diverged."""
+        return False
+
+    def history(self, head: Head) -> tuple[Mapping[str, Any], ...]:
+        """Return one mapping per epoch, if there are epochs."""
+        return ()
 
     def has_converged(self, head: Head) -> bool:
         """Return whether a fit met its tolerance."""

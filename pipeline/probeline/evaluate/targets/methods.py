@@ -1,4 +1,4 @@
-"""Methods of fitting heads of several labels or of numbers: exact linear heads, references, nearest neighbours."""
+"""Methods of fitting heads of several labels or of numbers: linear, with a hidden layer, references, neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from probeline.evaluate.heads.exact import REFERENCE_L2, RIDGE_L2
 from probeline.evaluate.heads.method import Candidates
 from probeline.evaluate.heads.neighbours import NEIGHBOURS
 from probeline.evaluate.targets.folds import TargetFold
+from probeline.evaluate.targets.limit import LIMIT
 from probeline.evaluate.targets.method import TargetFit, TargetMethod
+from probeline.evaluate.targets.mlp import TargetMlp
 from probeline.heads.linear import Linear
 from probeline.heads.select import L2_GRID
 from probeline.names import MULTI_LABEL, REGRESSION, Method
@@ -25,14 +27,6 @@ if TYPE_CHECKING:
     from probeline.heads.ridge import RidgeHead
 
 LinearHead = TypeVar("LinearHead", bound=Linear)
-
-LIMIT = 10.0
-"""Standard deviations to which features are limited where numbers are fitted.
-
-A feature that is nearly always 0 in the train images may be at thousands of its own standard deviations in another
-image, and unlike a probability a number has no bound: of 800 turned digits at 64 pixels one such image of 160 took R²
-from 0.55 to -2.4.
-"""
 
 _SMOOTHING = 1e-3
 """Votes added for and against each label before the logarithm, as among classes."""
@@ -188,10 +182,12 @@ class NearestTargets(TargetMethod[StoredTargets]):
 METHODS: tuple[TargetMethod[Any], ...] = (
     LabelProbe(),
     LabelProbe(Method.PROBE_REFIT, is_refit=True),
+    TargetMlp(MULTI_LABEL),
     LabelReference(),
     NearestTargets(MULTI_LABEL),
     RidgeProbe(),
     RidgeProbe(Method.PROBE_REFIT, is_refit=True),
+    TargetMlp(REGRESSION),
     NearestTargets(REGRESSION),
 )
 """In the order of the report."""

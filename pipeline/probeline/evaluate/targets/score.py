@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.method import describe_candidate
 from probeline.evaluate.requests import ScoreRequest, record_fields, reuse
 from probeline.evaluate.targets.folds import TargetFold, load_targets, refit_fold, targets_of
 from probeline.evaluate.targets.method import TargetFit, TargetMethod, TargetSelection
@@ -37,23 +38,31 @@ class _Selected:
 def score_targets(features: CachedFeatures, verb: str) -> list[TargetScore]:
     """Return the scores of all methods of a verb; those that exist are not made again."""
     shared: dict[str, _Selected] = {}
-    return [score_method(features, method, shared) for method in _methods(features, verb)]
+    return [score_method(features, method, seed, shared) for method, seed in _methods_and_seeds(features, verb)]
 
 
 def are_targets_scored(features: CachedFeatures, verb: str) -> bool:
     """Return whether all methods of a verb are scored on some features."""
-    requests = (request_target_score(features, method) for method in _methods(features, verb))
+    requests = (request_target_score(features, method, seed) for method, seed in _methods_and_seeds(features, verb))
     scores = (find_target_score(features.session, features.backbone, request) for request in requests)
     return all(isinstance(score, TargetScore) for score in scores)
 
 
-def _methods(features: CachedFeatures, verb: str) -> list[TargetMethod[Any]]:
-    return target_methods(verb, targets_of(features).task, features.session.settings.heads)
+def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[TargetMethod[Any], int | None]]:
+    settings = features.session.settings
+    methods = target_methods(verb, targets_of(features).task, settings.heads)
+    first = settings.fitting.seed
+    return [(method, None) for method in methods if not method.is_seeded] + [
+        (method, seed)
+        for seed in range(first, first + settings.fitting.seeds)
+        for method in methods
+        if method.is_seeded
+    ]
 
 
-def request_target_score(features: CachedFeatures, method: TargetMethod[Any]) -> ScoreRequest:
-    """Return the request for the score of a method."""
-    return features.request(method.name, None, **method.options(features.session.settings.heads))
+def request_target_score(features: CachedFeatures, method: TargetMethod[Any], seed: int | None = None) -> ScoreRequest:
+    """Return the request for the score of a method; a method without seeds has None."""
+    return features.request(method.name, seed, **method.options(features.session.settings.heads))
 
 
 def find_target_score(session: Session, backbone: Backbone, request: ScoreRequest) -> TargetScore | SkippedFile | None:
@@ -72,17 +81,26 @@ def find_finished_target_score(
 
 
 def score_method(
-    features: CachedFeatures, method: TargetMethod[Head], shared: dict[str, _Selected] | None = None
+    features: CachedFeatures,
+    method: TargetMethod[Head],
+    seed: int | None = None,
+    shared: dict[str, _Selected] | None = None,
 ) -> TargetScore:
-    """Return the score of one method, found or new; `shared` keeps the last selection, for a refit of its head."""
+    """Return the score of one method, found or new; `shared` keeps the last selection, for a refit of its head.
+
+    Raises
+    ------
+    Diverged
+        The training of every candidate diverged.
+    """
     session, shared = features.session, {} if shared is None else shared
     task = target_task(targets_of(features).task)
-    request, title = request_target_score(features, method), features.title(method.name, None)
+    request, title = request_target_score(features, method, seed), features.title(method.name, seed)
     if (finished := find_finished_target_score(session, features.backbone, request, title)) is not None:
         return finished
     features.prepare(method_info(method.name).verb)
-    fit = TargetFit(request.options, device=features.fit_device())
-    name = canonical_name(method)
+    fit = TargetFit(request.options, seed, features.fit_device())
+    name = f"{canonical_name(method)} {seed}"
     if name not in shared:
         shared.clear()  # heads and features of one method at a time
         started = time.perf_counter()
@@ -148,6 +166,7 @@ def _score_on_test(
     groups = groups_of_test(session)
     trainable, head = method.count_parameters(heads[index]), heads[index]
     on_all = {"n_train": len(splits.train) + len(splits.val)} if method.is_refit else {}
+    diverged = {"diverged": tuple(map(describe_candidate, selection.diverged))} if selection.diverged else {}
     seconds = time.perf_counter() - started
     return TargetScore(
         **{
@@ -171,7 +190,8 @@ def _score_on_test(
         warm_seconds=seconds,
         cold_seconds=seconds + features.extraction_seconds,
         converged=method.has_converged(head),
-        certificate={"edge": selection.is_at_edge, **method.certificate(head)},
+        certificate={"edge": selection.is_at_edge, **diverged, **method.certificate(head)},
+        history=method.history(head),
         path=tuple(path),
     )
 

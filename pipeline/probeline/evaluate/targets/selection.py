@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import Candidates
+from probeline.evaluate.selection import all_diverged
 from probeline.evaluate.targets.folds import TargetFold, refit_fold, selection_folds, train_fold
 from probeline.evaluate.targets.method import TargetFit, TargetMethod, TargetSelection
 from probeline.evaluate.targets.task import TargetTask
@@ -25,6 +27,11 @@ def select(
 
     If folds select and the method has exact leave-one-out predictions, these do, of train and val together: their
     standardisation alone has seen the row that is left out.
+
+    Raises
+    ------
+    Diverged
+        The training of every candidate diverged.
     """
     splits = features.session.splits
     if splits.folds:
@@ -39,13 +46,25 @@ def select(
     candidates = method.candidates(fit, min(len(fold.Y) for fold in folds))
     of_candidate: list[list[DoubleArray]] = [[] for _ in candidates.values]
     first_heads: Sequence[Head] = ()
+    usable = list(range(len(candidates.values)))
     for fold in folds:
         heads = method.fit(fold, fit, candidates)
         first_heads = first_heads or heads
-        for own, head in zip(of_candidate, heads, strict=True):
-            own.append(method.outputs(head, fold.X_heldout))
-    selection = _choose(candidates, of_candidate, [fold.Y_heldout for fold in folds], first_heads, task)
-    return selection, folds[0], splits.chosen_by
+        usable = [i for i in usable if not method.has_diverged(heads[i])]
+        if not usable:
+            raise all_diverged(candidates.values, fit.options, method.name, features.title(method.name, fit.seed))
+        for i in usable:
+            of_candidate[i].append(method.outputs(heads[i], fold.X_heldout))
+    selection = _choose(
+        candidates.subset(usable),
+        [of_candidate[i] for i in usable],
+        [fold.Y_heldout for fold in folds],
+        [first_heads[i] for i in usable],
+        task,
+    )
+    is_at_edge = selection.is_at_edge or method.is_at_edge(fit, selection.selected)
+    diverged = tuple(value for i, value in enumerate(candidates.values) if i not in usable)
+    return replace(selection, is_at_edge=is_at_edge, diverged=diverged), folds[0], splits.chosen_by
 
 
 def _choose(

@@ -129,6 +129,8 @@ def training(rows: Sequence[TargetRow]) -> Sheet | None:
         f"n = {span(row.first.n_train for row in shown)}. Right: {words.title} on val. "
         "Dot: the epoch that is best on validation."
     )
+    if any("epoch" not in row.first.chosen for row in shown):
+        caption += " Without a dot: the last epoch is kept."
     if any(row.seeds > 1 for row in shown):
         caption += " Thick: mean over seeds. Thin: single seeds."
     if len(trained) > len(shown):

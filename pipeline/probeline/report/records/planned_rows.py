@@ -8,7 +8,9 @@ from typing import Any
 
 from probeline.images import Decoding
 from probeline.names import PENULTIMATE, Method
+from probeline.options.settings import Settings
 from probeline.report.records.row_commands import (
+    has_requested_grid,
     is_fitted_as_requested,
     is_read_as_requested,
     is_read_by,
@@ -52,7 +54,7 @@ def plan_rows(
             score
             for score in of_net
             if score.method == method.name
-            and (isinstance(score, TargetScore) or is_fitted_as_requested(own, score))
+            and _is_fitted_as_requested(own, score)
             and is_trained_as_requested(own, settings.training.strategies, score)
         ]
         last = same_options[-1] if same_options else None
@@ -70,3 +72,9 @@ def plan_rows(
             title = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
             estimate = None if pace is None else pace * images
             yield {"verb": method.verb, "title": title, "scored": scored, "images": images, "seconds": estimate}
+
+
+def _is_fitted_as_requested(settings: Settings, score: Score | TargetScore) -> bool:
+    if isinstance(score, TargetScore):
+        return has_requested_grid(settings, score)
+    return is_fitted_as_requested(settings, score)

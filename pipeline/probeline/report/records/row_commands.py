@@ -36,7 +36,7 @@ from probeline.names import (
 from probeline.options.class_order import class_order
 from probeline.options.class_weights import class_weight_words
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
-from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, train_axes
+from probeline.options.grids import ATTENTIVE, MLP, SGD, Axis, grid, mlp_axes, train_axes
 from probeline.options.prompts import prompt_options, prompt_words
 from probeline.options.settings import GROUP_OF, OPTIONS, Settings, Step
 from probeline.report.model.content import NotRun
@@ -82,10 +82,14 @@ def missing_target_rows(session: Session, scores: Sequence[TargetScore], methods
         for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
             of_net = [score for score in scores if score.backbone == spec.name and _is_of(spec, settings, score)]
             for tap in settings.reading.taps:
-                read = [score for score in of_net if is_read_as_requested(settings, tap, score)]
+                read = [
+                    score
+                    for score in of_net
+                    if is_read_as_requested(settings, tap, score) and has_requested_grid(settings, score)
+                ]
                 for method, options in wanted:
                     scored = {score.seed for score in read if score.method == method.name}
-                    if not (seeds if method.trains else {None}) <= scored:
+                    if not (seeds if method.seeded else {None}) <= scored:
                         net = spec.name if tap == PENULTIMATE or method.trains else f"{spec.name} at {tap}"
                         command = command_line(settings, method.verb, **_same_net(settings, text, of_net), **options)
                         missing[NotRun(f"{method.title} of {net}", command)] = None
@@ -296,7 +300,9 @@ def requested_target_methods(
 ) -> list[tuple[MethodInfo, dict[str, Any]]]:
     """Return the same for a data set of several labels or of numbers, given the methods of its task with their verb."""
     heads: list[tuple[MethodInfo, dict[str, Any]]] = [
-        (method_info(name), {}) for name, verb in methods.items() if verb in verbs
+        (method_info(name), {})
+        for name, verb in methods.items()
+        if verb in verbs and (name != Method.PROBE_MLP or settings.heads.mlp)
     ]
     if "finetune" not in verbs or not session.has_images:
         return heads
@@ -354,15 +360,21 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     if score.method in READ_TEXTS:
         prompts = prompt_options(heads, score.class_names)
         return all(score.options.get(name) == prompts.get(name) for name in ("templates", "class_texts"))
-    axes = {
-        Method.PROBE_SGD: ("sgd", SGD, heads.sgd),
-        Method.PROBE_MLP: ("mlp", MLP, heads.mlp),
-        Method.PROBE_ATTENTIVE: ("attentive", ATTENTIVE, heads.attentive),
-    }
     if ESTIMATOR.fullmatch(score.method):
         return settings.heads.estimator in (None, score.options.get("estimator"))
     if score.method == Method.ORDINAL and heads.ordinal:
         return class_order(heads.ordinal, score.class_names) == tuple(score.options.get("order", ()))
+    return has_requested_grid(settings, score)
+
+
+def has_requested_grid(settings: Settings, score: Score | TargetScore) -> bool:
+    """Return whether a row is of the requested grid, if minibatches train it."""
+    heads, task = settings.heads, score.task if isinstance(score, TargetScore) else SINGLE_LABEL
+    axes = {
+        Method.PROBE_SGD: ("sgd", SGD, heads.sgd),
+        Method.PROBE_MLP: ("mlp", mlp_axes(task), heads.mlp),
+        Method.PROBE_ATTENTIVE: ("attentive", ATTENTIVE, heads.attentive),
+    }
     if score.method not in axes:
         return True
     requested = grid(*axes[Method(score.method)]).values

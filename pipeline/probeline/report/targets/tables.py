@@ -79,6 +79,11 @@ def results_notes(rows: Sequence[TargetRow]) -> list[str]:
     """Return what the numbers of the table mean."""
     notes = [METRICS[name].note for name in names_of(rows, METRICS)]
     notes += _training_notes(rows)
+    notes += [
+        f"{row.name}: {plural(row.diverged, 'candidate')} left out, as the training diverged."
+        for row in rows
+        if row.diverged
+    ]
     if any(not row.converged for row in rows):
         notes.append(f"{_UNCONVERGED} the fit stopped before its tolerance.")
     if any(row.is_at_edge for row in rows):
@@ -112,11 +117,6 @@ def _training_notes(rows: Sequence[TargetRow]) -> list[str]:
     ]
     if len({score.chosen_by for row in rows for score in row.scores if score.chosen_by}) > 1:
         notes.append("Validation numbers of rows that differ in the last column are of other images.")
-    notes += [
-        f"{row.name}: {plural(row.diverged, 'candidate')} left out, as the training diverged."
-        for row in trained
-        if row.diverged
-    ]
     return notes
 
 
