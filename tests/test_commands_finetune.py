@@ -27,7 +27,7 @@ from probeline.commands import extract, finetune, probe
 from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.sampling.splits import split
-from probeline.errors import BadData, Diverged, MissingData
+from probeline.errors import BadData, Diverged
 from probeline.finetuning import fit
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.lr_range_test import request_range_test
@@ -606,9 +606,13 @@ def test_lp_ft_starts_where_the_probe_ends(world: Path, tmp_path: Path) -> None:
     assert found["lp-ft"].trainable == SQUEEZENET
 
 
-def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match="probeline extract"):
-        run(options(world, tmp_path, strategies=("lp-ft",)))
+def test_lp_ft_extracts_the_embeddings_that_it_starts_from(world: Path, tmp_path: Path) -> None:
+    settings = options(world, tmp_path, strategies=("lp-ft",))
+    found = run(settings)
+    assert list(settings.folders.cache.glob("*/*-penultimate/*/entry.json"))
+    extracted = options(world, tmp_path / "extracted", strategies=("lp-ft",))
+    extract.run(Session(extracted))
+    assert timeless(run(extracted)["lp-ft"]) == timeless(found["lp-ft"])
 
 
 def test_of_several_rates_val_chooses(world: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
         ("probe --class-weights balanced", "--class-weights is about classes"),
         ("probe --attentive lr=1e-3 --tap layer4:tokens", "--attentive is about classes"),
         ("probe --tap layer4:tokens", "--tap layer4:tokens is about classes, as the heads are that read tokens"),
+        ("probe --sgd lr=1e-3", "--sgd is about classes"),
         ("probe --estimator sklearn.svm:SVC", "--estimator is about classes"),
         ("probe --zero-shot --tap projection", "--zero-shot is about classes"),
         (

@@ -312,6 +312,8 @@ def test_other_nets_and_taps_are_passed_over_or_refused(world: Path, tmp_path: P
         probe.run(opened(world, tmp_path, class_texts=("gren=x",)))
     with pytest.raises(BadOption, match=r"zero-shot needs a text for each class .*blue and green are both 'blue'"):
         probe.run(opened(world, tmp_path, class_texts=("green=blue",)))
+    with pytest.raises(BadOption, match=r"zero-shot needs a text for each class .*blue and green are both 'blue'"):
+        probe.run(opened(world, tmp_path, class_texts=("green=Blue",)))
 
     random = f"openclip:{world / 'clip'}@none"
     with pytest.raises(BadOption, match=r"no net for --zero-shot \(expected an openclip net with trained weights"):

@@ -146,11 +146,11 @@ def test_equal_costs_show_no_signed_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["a"], ["a=1"], ["a=1", "a=2"], ["a=1", "b=0"], ["a=1", "b=x"], ["a=1", "b=2", "c=3"]]
+    "words", ["a", "a=1", "a=1 a=2", "a=1 b=0", "a=1 b=x", "a=1 b=inf", "a=1e300 b=1", "a=1e-300 b=1", "a=1 b=2 c=3"]
 )
-def test_other_words_than_two_costs_are_refused(words: list[str]) -> None:
+def test_other_words_than_two_costs_are_refused(words: str) -> None:
     with pytest.raises(BadOption, match="bad --costs"):
-        parse_costs(words)
+        parse_costs(words.split())
 
 
 def test_costs_are_in_the_order_of_the_classes_and_of_two_alone() -> None:
@@ -179,12 +179,35 @@ def test_costs_on_the_command_line_and_in_python_give_one_section(
     assert main(["compare", *words]) == 0
     assert "costs" not in json.loads((tmp_path / "reports" / "folder--photos" / "report.json").read_text())
     capsys.readouterr()
+    assert main(["run", *words, "--dry-run", "--costs", "x=1", "y=2"]) == 2
+    assert "class in --costs" in capsys.readouterr().err
+    assert main(["probe", *words, "--ordinal", *names, names[0]]) == 2
+    assert f"bad --ordinal (expected each class once, got {names[0]} twice)" in capsys.readouterr().err
     assert main(["compare", *words, "--costs", "x=1", "y=2"]) == 2
     assert "class in --costs" in capsys.readouterr().err
     labels = np.arange(60) % 2
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) + labels[:, None]
     result = probeline.probe(rows, labels)
-    report = probeline.compare(result, costs={"0": 1, "1": 2.5})
+    report = probeline.compare(result, costs={"0": np.int64(1), "1": np.float32(2.5)})
     assert "costs 1, the other way round 2.5" in report.save(tmp_path / "own.md").read_text()
     with pytest.raises(BadOption, match="bad --costs"):
         probeline.compare(result, costs={"0": 1})
+
+
+def test_what_python_is_given_is_refused_in_words(one_thread: None, few_l2: None) -> None:
+    labels = np.arange(60) % 2
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) + labels[:, None]
+    result = probeline.probe(rows, labels)
+    given: list[Any] = ["0=1 1=2", ["0=1", "1=2"], (1, 2), {}]
+    for costs in given:
+        with pytest.raises(BadOption, match="bad costs"):
+            probeline.compare(result, costs=costs)
+    with pytest.raises(BadOption, match="an order does not concern"):
+        probeline.probe(rows, labels, ordinal=["0", "1"])
+    numbers: Any = probeline.probe_targets(rows, rows[:, 0], task="regression")
+    with pytest.raises(BadOption, match="no report in Python"):
+        probeline.compare([result, numbers])
+    other: Any = "reg"
+    for door in (probeline.probe_targets, probeline.finetune_targets):
+        with pytest.raises(UnknownName, match="unknown task 'reg'"):
+            door(rows, rows[:, 0], task=other)

@@ -87,7 +87,7 @@ ROBUSTNESS_VERSION = 1
 TEXTS_VERSION = 1
 """Bump when equal texts would have other features, or the fields of their record change their meaning."""
 
-REPORT_VERSION = 19
+REPORT_VERSION = 20
 """Bump when equal scores would draw another report."""
 
 BOARD_VERSION = 1

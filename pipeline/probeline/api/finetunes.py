@@ -7,10 +7,11 @@ from typing import Any, Literal
 from probeline.api.arrangement import Arrangement
 from probeline.api.features import Features, one_tap, open_data
 from probeline.api.results import Result, TargetResult
-from probeline.errors import BadOption
+from probeline.errors import BadOption, UnknownName
 from probeline.finetuning.fit import finetune as train
 from probeline.finetuning.requests import plan_jobs
 from probeline.finetuning.targets.fit import finetune_targets as train_targets
+from probeline.names import MULTI_LABEL, REGRESSION
 from probeline.session import Session, leaving_out_unreadable
 
 
@@ -140,6 +141,8 @@ def finetune_targets(
         Training diverged.
     ProbelineError
     """
+    if task not in (MULTI_LABEL, REGRESSION):
+        raise UnknownName("task", task, (MULTI_LABEL, REGRESSION))
     training = {"strategies": (strategy,), "epochs": epochs, "lr": lr, "seed": seed, "seeds": seeds}
     given = {name: value for name, value in training.items() if value is not None}
     features = data

@@ -16,7 +16,7 @@ from probeline.evaluate.score import score_head
 from probeline.evaluate.targets.class_options import refuse_class_options
 from probeline.evaluate.targets.methods import target_method
 from probeline.evaluate.targets.score import score_method
-from probeline.names import Method
+from probeline.names import MULTI_LABEL, REGRESSION, Method
 
 _OTHER_NAMES = {"exact": Method.PROBE.value}
 """Of methods."""
@@ -97,6 +97,8 @@ def probe(
         options["zero_shot"] = True
     arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
+    if ready.session.settings.heads.ordinal and not head.orders_classes:
+        raise BadOption("an order does not concern this method", expected='method="ordinal"', got=head.name)
     if ready.session.settings.fitting.class_weights and not head.weighs_classes:
         raise BadOption("class weights do not concern this method", expected="another method", got=head.name)
     numbers = range(seed, seed + seeds) if head.is_seeded else (None,)
@@ -146,6 +148,8 @@ def probe_targets(
         No such method of the task.
     ProbelineError
     """
+    if task not in (MULTI_LABEL, REGRESSION):
+        raise UnknownName("task", task, (MULTI_LABEL, REGRESSION))
     found = target_method(_OTHER_NAMES.get(method, method), task)
     arrangement = Arrangement(targets, test=test, val=val, groups=groups, data_seed=data_seed, name=name, task=task)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)

@@ -64,18 +64,31 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     return leaving_out_unreadable(session, lambda session: _run_verbs(session, runs))
 
 
-def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
-    from probeline.names import PENULTIMATE
+def _check_class_options(session: Session, step: Settings) -> None:
+    """Refuse options about classes that the data set does not have."""
+    from probeline.options.class_order import class_order
     from probeline.options.class_weights import class_weight_options
     from probeline.options.costs import costs_of_classes
 
-    settings = session.settings
-    own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
-    if any(VERBS[verb].needs_labels for _, verbs in runs for verb in verbs) and session.dataset.targets is not None:
+    dataset = session.dataset
+    if dataset.targets is not None:
         from probeline.evaluate.targets.class_options import refuse_class_options
 
-        for step, _ in runs:  # refused before anything is extracted
-            refuse_class_options(step, session.dataset.targets.task)
+        refuse_class_options(step, dataset.targets.task)
+    else:
+        class_weight_options(step.fitting.class_weights, dataset.class_names)
+        costs_of_classes(step.compare.costs, dataset.class_names)
+        class_order(step.heads.ordinal, dataset.class_names)
+
+
+def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
+    from probeline.names import PENULTIMATE
+
+    settings = session.settings
+    own_dry_run = any({"cache", "board"} & {*verbs} for _, verbs in runs)
+    if any(VERBS[verb].needs_labels for _, verbs in runs for verb in verbs):
+        for step, _ in runs:  # refused before any net is built
+            _check_class_options(session, step)
     if settings.run.dry_run and not own_dry_run:
         from probeline.commands import plan
 
@@ -86,10 +99,7 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
                 session.under(step).taps(name)
     needs_data = [verb for _, verbs in runs for verb in verbs if VERBS[verb].needs_data]
     if any(VERBS[verb].needs_labels for verb in needs_data):
-        for step, _ in runs:  # refused before any net is built
-            class_weight_options(step.fitting.class_weights, session.dataset.class_names)
-            costs_of_classes(step.compare.costs, session.dataset.class_names)
-        session.splits  # noqa: B018 - so are these
+        session.splits  # noqa: B018 - refused before any net is built
     elif needs_data:
         session.parts()
         if not session.dataset.has_labels:

@@ -8,7 +8,8 @@ from probeline.errors import BadOption
 from probeline.options.class_weights import name_classes, parse_numbers
 
 _FLAG = "--costs"
-_EXPECTED = "CLASS=COST for each of two classes, with numbers above 0"
+_LEAST, _MOST = 1e-6, 1e6
+_EXPECTED = "CLASS=COST for each of two classes, with numbers from 1e-6 to 1e6"
 
 
 def parse_costs(words: Sequence[str]) -> dict[str, float]:
@@ -17,10 +18,10 @@ def parse_costs(words: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     BadOption
-        A word is none, a class comes twice, a cost is no positive number, or there is one class alone.
+        A word is none, a class comes twice, a cost is no number within 1e-6 to 1e6, or there is one class alone.
     """
     costs = parse_numbers(words, _FLAG, _EXPECTED)
-    if costs and len(costs) != 2:
+    if costs and (len(costs) != 2 or not all(_LEAST <= cost <= _MOST for cost in costs.values())):
         raise BadOption(f"bad {_FLAG}", expected=_EXPECTED, got=" ".join(words))
     return costs
 

@@ -9,7 +9,7 @@ from probeline.options.grids import grid, mlp_axes
 from probeline.options.settings import OPTIONS, Settings
 
 _ABOUT_CLASSES = (
-    *("metric", "class_weights", "estimator", "attentive", "ordinal", "zero_shot"),
+    *("metric", "class_weights", "sgd", "estimator", "attentive", "ordinal", "zero_shot"),
     *("add", "report_by", "costs"),
 )
 

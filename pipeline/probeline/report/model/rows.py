@@ -40,7 +40,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     weights: dict[str, set[str]] = defaultdict(set)
     for backbone, name, _ in indices:
         weights[backbone].add(name)
-    sizes = {size for _, _, size in indices}
+    sizes = {size for _, _, size in indices if size}  # predictions from elsewhere have none
     table = []
     for (backbone, name, size), members in indices.items():
         parts = [backbone]
@@ -48,7 +48,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
             parts.append("untrained")
         elif len(weights[backbone]) > 1:
             parts.append(name)
-        if len(sizes) > 1:
+        if len(sizes) > 1 and size:
             parts.append(f"{size} px")
         members.sort(key=lambda i: table_order(rows[i]))
         table.append(Block(", ".join(parts), tuple(rows[i] for i in members), tuple(groups[i] for i in members)))
