@@ -59,7 +59,9 @@ def test_numbers_from_fit_to_report(tmp_path: Path, options: list[str], capsys: 
     options += ["--task", "regression", "--columns", "label=age"]
     assert run(capsys, "run", *options)[0] == 0
     assert [score.method for score in scores(tmp_path)] == ["knn", "probe", "probe-refit"]
-    probe = scores(tmp_path)[1]
+    probe, refit = scores(tmp_path)[1:]
+    assert len(probe.path) == len(probe.options["l2"])
+    assert (refit.path, refit.chosen, refit.val_score) == ((), probe.chosen, probe.val_score)
     # The noise of 0.3 beside a spread of 5 leaves R2 of 1 - 0.09 / 25.09 = 0.9964 at best.
     assert 0.97 < (probe.metrics["r2"].value or 0) < 0.9999
     (reports,) = (tmp_path / "reports").iterdir()
@@ -197,7 +199,7 @@ def test_an_mlp_head_is_a_row_of_its_seeds(
     (reports,) = (tmp_path / "reports").iterdir()
     page = " ".join((reports / "report.md").read_text(encoding="utf-8").split())
     mean = sum(score.metrics[metric].value or 0 for score in own) / 2
-    places = f"{100 * mean:.1f}" if task == "multi-label" else f"{mean:.2f}"
+    places = f"{100 * mean:.1f}" if task == "multi-label" else f"{mean:.2f}".replace("-", "−")
     line = re.search(r"\| MLP head \|[^\n]*?2 \|", page)
     assert line is not None
     assert places in line[0]

@@ -83,7 +83,7 @@ class TargetMethod(Protocol[Head]):
     is_seeded : bool
         Whether it is fitted once for each seed.
     is_refit : bool
-        Whether the selected candidate is fitted again on train and val before test is scored.
+        Whether the selected candidate is fitted again, alone, on train and val before test is scored.
     """
 
     name: str

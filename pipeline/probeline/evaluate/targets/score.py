@@ -148,15 +148,16 @@ def _score_on_test(
     session, selection = features.session, selected.selection
     splits = session.splits
     truth = load_targets(features, splits.test)
-    heads, index = selection.heads, selection.index
+    heads, index, on_vals = selection.heads, selection.index, selection.path
     if method.is_refit:
         fold = refit_fold(features)
-        heads, X_test = method.fit(fold, fit, selection.candidates), fold.X_heldout
+        heads, X_test = method.fit(fold, fit, selection.candidates.subset([index])), fold.X_heldout
+        index, on_vals = 0, on_vals[index : index + 1]
     else:
         X_test = apply(selected.fold.scaler, features.load_raw(splits.test))
     outputs: DoubleArray | None = None
     path: list[dict[str, Any]] = []
-    for number, (head, on_val) in enumerate(zip(heads, selection.path, strict=True)):
+    for number, (head, on_val) in enumerate(zip(heads, on_vals, strict=True)):
         own = method.outputs(head, X_test)
         value, loss = task.test_values(truth, own)
         path.append({**on_val, f"test_{task.metric}": value, f"test_{task.loss}": loss})
@@ -182,9 +183,9 @@ def _score_on_test(
         task=targets_of(features).task,
         target_names=targets_of(features).names,
         selected_by=task.metric,
-        val_score=selection.path[index][task.metric],
-        chosen=selection.candidates.values[index],
-        chosen_by=selected.chosen_by if len(path) > 1 else "",
+        val_score=selection.path[selection.index][task.metric],
+        chosen=selection.selected,
+        chosen_by=selected.chosen_by if len(selection.path) > 1 else "",
         trainable=trainable,
         total=features.frozen_parameters + trainable,
         warm_seconds=seconds,
@@ -192,7 +193,7 @@ def _score_on_test(
         converged=method.has_converged(head),
         certificate={"edge": selection.is_at_edge, **diverged, **method.certificate(head)},
         history=method.history(head),
-        path=tuple(path),
+        path=() if method.is_refit else tuple(path),
     )
 
 
