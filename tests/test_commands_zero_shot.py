@@ -299,6 +299,8 @@ def test_the_report_has_the_rows_with_their_conditions(world: Path, tmp_path: Pa
 def test_other_nets_and_taps_are_passed_over_or_refused(world: Path, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=r"--zero-shot without the space .*expected --tap projection.*got --tap penult"):
         settings(world, tmp_path, taps=("penultimate",))
+    with pytest.raises(BadOption, match=r"--zero-shot needs a net with a text tower .*got --backbone resnet18"):
+        settings(world, tmp_path, backbones=("resnet18",))
     for option in ("templates", "class_texts"):
         with pytest.raises(BadOption, match=r"--(template|class-text) without --zero-shot"):
             settings(world, tmp_path, zero_shot=False, **{option: ("x={}",)})

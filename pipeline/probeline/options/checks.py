@@ -32,7 +32,7 @@ def check_settings(settings: Settings) -> None:
     grid("mlp", MLP, settings.heads.mlp)
     parse_class_weights(settings.fitting.class_weights)
     parse_costs(settings.compare.costs)
-    check_prompts(settings.heads, settings.reading.taps)
+    check_prompts(settings.heads, settings.nets.backbones, settings.reading.taps)
     grid("attentive", ATTENTIVE, settings.heads.attentive)
     if settings.heads.attentive and not any(map(reads_tokens, settings.reading.taps)):
         got = " ".join(("--tap", *settings.reading.taps))

@@ -26,13 +26,16 @@ https://github.com/openai/CLIP/blob/main/notebooks/Prompt_Engineering_for_ImageN
 """
 
 
-def check_prompts(heads: HeadOptions, taps: Sequence[str]) -> None:
-    """Refuse zero-shot at other taps alone, templates without a place for the class, and words that are no texts.
+def check_prompts(heads: HeadOptions, backbones: Sequence[str], taps: Sequence[str]) -> None:
+    """Refuse zero-shot of other nets and taps alone, templates without a place for the class, words that are no texts.
 
     Raises
     ------
     BadOption
     """
+    if heads.zero_shot and not any(name.startswith("openclip:") for name in backbones):
+        got = " ".join(("--backbone", *backbones))
+        raise BadOption("--zero-shot needs a net with a text tower", expected="--backbone openclip:NAME", got=got)
     if heads.zero_shot and JOINT not in taps:
         expected, got = f"--tap {JOINT}, alone or with others", " ".join(("--tap", *taps))
         raise BadOption("--zero-shot without the space that images and texts share", expected=expected, got=got)
