@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from probeline.commands import finetune
-from probeline.errors import MissingData
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_finetunes import NET, OTHER, asked, comparable, options, run
@@ -80,10 +79,12 @@ def test_a_distilled_head_needs_no_pixel(world: Path, place: Path, tmp_path: Pat
     assert score.cold_seconds > score.warm_seconds
 
 
-def test_a_teacher_that_is_not_extracted_is_named(world: Path, tmp_path: Path) -> None:
-    settings = options(world, tmp_path, strategies=("distill",), teacher=OTHER, weights="none")
-    with pytest.raises(MissingData, match=rf"run: probeline extract .*--backbone {OTHER} --weights none "):
-        run(settings)
+def test_a_teacher_that_is_not_extracted_is_extracted(world: Path, tmp_path: Path) -> None:
+    console = Listening()
+    settings = options(world, tmp_path, strategies=("distill",), teacher=OTHER, weights="none", epochs=1)
+    assert run(replace(settings, console=console))["distill"].options["teacher"]
+    told = "are not extracted yet; extracting what is missing"
+    assert [line for line in console.said if told in line] == [f"probe: features of {OTHER} {told}"]
 
 
 def test_seeds_and_strategies_share_one_teacher(world: Path, place: Path, tmp_path: Path) -> None:

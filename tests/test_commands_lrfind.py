@@ -24,7 +24,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from probeline.cli import program as cli
 from probeline.cli.parser import build_parser
 from probeline.commands import compare, finetune, lrfind
-from probeline.errors import BadData, CannotWrite, MissingData
+from probeline.errors import BadData, CannotWrite
 from probeline.finetuning.lr_range_test import request_range_test
 from probeline.finetuning.requests import plan_jobs
 from probeline.identity import TRAIN_VERSION
@@ -228,9 +228,10 @@ def test_frozen_stages_feed_it_too(own_pictures: Path, tmp_path: Path) -> None:
     assert suggest_rates(test) is not None
 
 
-def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match="probeline extract"):
-        run(options(world, tmp_path, strategies=("lp-ft",)))
+def test_lp_ft_extracts_the_embeddings_that_it_starts_from(world: Path, tmp_path: Path) -> None:
+    settings = options(world, tmp_path, strategies=("lp-ft",))
+    run(settings)
+    assert list(settings.folders.cache.glob("*/*-penultimate/*/entry.json"))
 
 
 def test_a_damaged_record_is_made_again_the_same_and_global_random_states_stay(

@@ -127,7 +127,6 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
         ("probe --tap layer4:tokens", "--tap layer4:tokens is about classes, as the heads are that read tokens"),
         ("probe --sgd lr=1e-3", "--sgd is about classes"),
         ("probe --estimator sklearn.svm:SVC", "--estimator is about classes"),
-        ("probe --zero-shot --tap projection", "--zero-shot is about classes"),
         (
             "probe --mlp label_smoothing=0.1",
             "bad --mlp (expected NAME=VALUE[,VALUE...] of lr, weight_decay, dropout, width",

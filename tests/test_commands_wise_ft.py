@@ -21,7 +21,7 @@ from torch import Tensor
 from probeline.commands import export, finetune, lrfind
 from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
-from probeline.errors import BadOption, Diverged, MissingData
+from probeline.errors import BadOption, Diverged
 from probeline.evaluate.heads import exact
 from probeline.export.format import HEAD, WEIGHTS
 from probeline.finetuning import requests
@@ -309,9 +309,10 @@ def test_nets_that_are_not_finite_are_no_candidates(
         run(asked(world, place, tmp_path, strategies=("wise-ft",), seed=1))
 
 
-def test_it_needs_the_probe_s_features(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match="probeline extract"):
-        run(options(world, tmp_path, strategies=("wise-ft",)))
+def test_it_extracts_the_probe_s_features(world: Path, tmp_path: Path) -> None:
+    settings = options(world, tmp_path, strategies=("wise-ft",))
+    assert run(settings)["wise-ft"].path
+    assert list(settings.folders.cache.glob("*/*-penultimate/*/entry.json"))
 
 
 def test_a_range_test_is_that_of_lp_ft(world: Path, place: Path, tmp_path: Path) -> None:

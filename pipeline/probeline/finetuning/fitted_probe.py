@@ -62,7 +62,7 @@ class FittedProbe(StartingProbe):
 
     @cached_property
     def _fit(self) -> tuple[Head, Scaler, float]:
-        self._features.prepare("finetune")
+        self._features.prepare("probe")
         started = time.perf_counter()
         selection, folds = select_exact_probe(self._features, fitted=self.fitted)
         return selection.head, folds[0].scaler, time.perf_counter() - started

@@ -34,7 +34,7 @@ class FittedTargetProbe(StartingProbe):
 
     @cached_property
     def _fit(self) -> tuple[FloatArray, FloatArray, float]:
-        self._features.prepare("finetune")
+        self._features.prepare("probe")
         started = time.perf_counter()
         fit = TargetFit(self.fitted, device=self._features.fit_device())
         selection, fold, _ = select(self._features, self._method, fit, self._task)
