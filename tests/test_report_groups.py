@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom, fisher_exact, norm
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import probeline
 from made_scores import make_score
@@ -57,6 +57,9 @@ def test_each_group_is_scored_as_scikit_learn_scores_its_images() -> None:
         top1 = np.mean([accuracy_score(labels[own], seed[own]) for seed in by_seed])
         assert group.top1 == pytest.approx(top1)
         assert group.macro == pytest.approx(np.mean([balanced_accuracy_score(labels[own], s[own]) for s in by_seed]))
+        assert group.macro_f1 == pytest.approx(
+            np.mean([f1_score(labels[own], s[own], average="macro") for s in by_seed])
+        )
         assert group.classes == len(set(labels[own].tolist()))
         assert group.interval == pytest.approx(wilson(top1 * group.n, group.n))
         rest = np.mean([accuracy_score(labels[~own], seed[~own]) for seed in by_seed])

@@ -159,9 +159,9 @@ class Result:
         Returns
         -------
         DataFrame
-            ``group``, ``n``, ``top1``, its 95 % interval ``low`` to ``high``, ``macro``, ``difference`` (from all other
-            test rows), ``p`` (Fisher's exact test, adjusted by Holm's method) and ``worse``, if that is significant;
-            shares in [0, 1]. Groups of fewer than 30 rows are not compared and have no ``p``.
+            ``group``, ``n``, ``top1``, its 95 % interval ``low`` to ``high``, ``macro``, ``macro_f1``, ``difference``
+            (from all other test rows), ``p`` (Fisher's exact test, adjusted by Holm's method) and ``worse``, if that is
+            significant; shares in [0, 1]. Groups of fewer than 30 rows are not compared and have no ``p``.
 
         Raises
         ------
@@ -174,9 +174,9 @@ class Result:
         low, high = zip(*(group.interval for group in groups), strict=True)
         columns: dict[str, Any] = {
             name: [getattr(group, name) for group in groups]
-            for name in ("name", "n", "top1", "macro", "difference", "p", "worse")
+            for name in ("name", "n", "top1", "macro", "macro_f1", "difference", "p", "worse")
         }
-        order = ("n", "top1", "low", "high", "macro", "difference", "p", "worse")
+        order = ("n", "top1", "low", "high", "macro", "macro_f1", "difference", "p", "worse")
         columns |= {"low": list(low), "high": list(high)}
         return frame({"group": columns["name"], **{name: columns[name] for name in order}})
 

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from probeline.metrics.intervals import holm, wilson
-from probeline.metrics.scores import macro
+from probeline.metrics.scores import macro, macro_f1
 from probeline.metrics.two_samples import fisher, newcombe
 from probeline.report.model.differences import LEVEL
 from probeline.results.score import Score
@@ -53,6 +53,8 @@ class GroupScore:
     """Wilson's 95 % interval."""
     macro: float
     """Mean accuracy of the classes that have images in the group."""
+    macro_f1: float
+    """Mean F1 score of the classes that are true or predicted in the group."""
     classes: int
     """How many these are."""
     difference: float | None
@@ -152,6 +154,7 @@ def _score(value: str, members: BoolArray, labels: IntArray, predictions: IntArr
         top1=top1,
         interval=wilson(min(float(own.mean()), n), n),
         macro=fmean(macro(labels[members], seed[members], classes) for seed in predictions),
+        macro_f1=fmean(macro_f1(labels[members], seed[members], classes) for seed in predictions),
         classes=len(np.unique(labels[members])),
         difference=top1 - float(rest.mean()) / others if others else None,
         first_difference=int(own[0]) / n - int(rest[0]) / others if others else None,

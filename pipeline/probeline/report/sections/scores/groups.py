@@ -106,6 +106,7 @@ def _groups_table(by_group: ByGroup, name: str) -> TextTable:
         ("Test images", [f"{group.n:,}" for group in groups]),
         ("Top-1 % (95 % interval)", [_share(group, places) for group in groups]),
         ("Macro %", [_macro(group, places) for group in groups]),
+        ("Macro F1 %", [percent(group.macro_f1, places) for group in groups]),
         ("From all others", ["" if group.difference is None else points(group.difference, places) for group in groups]),
         ("Adjusted p", ["" if group.p is None else probability(group.p) for group in groups]),
         ("Note", [_mark(group, marks) for group in groups]),
@@ -197,7 +198,9 @@ def _row_record(titled: TitledRow, by_group: ByGroup) -> dict[str, Any]:
 def groups_csv(content: ReportContent) -> str:
     """Return a header and one line for each group of each row, shares in [0, 1]."""
     head = ("backbone", "block", "method", "key", "column", "group", "has_value", "n", "compared", "top1")
-    lines: list[tuple[object, ...]] = [(*head, "low", "high", "macro", "classes", "difference", "p", "worse")]
+    lines: list[tuple[object, ...]] = [
+        (*head, "low", "high", "macro", "macro_f1", "classes", "difference", "p", "worse")
+    ]
     for titled, found in content.by_group:
         row = (titled.row.backbone, titled.title, titled.row.title, titled.row.keys[0])
         lines += [(*row, by_group.grouping.title, *_cells(group)) for by_group in found for group in by_group.groups]
@@ -206,4 +209,5 @@ def groups_csv(content: ReportContent) -> str:
 
 def _cells(group: GroupScore) -> tuple[object, ...]:
     counts = (group.value, bool(group.value), group.n, group.is_compared)
-    return (*counts, group.top1, *group.interval, group.macro, group.classes, group.difference, group.p, group.worse)
+    means = (group.top1, *group.interval, group.macro, group.macro_f1)
+    return (*counts, *means, group.classes, group.difference, group.p, group.worse)
