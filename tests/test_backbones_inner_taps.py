@@ -275,7 +275,7 @@ class Cube(nn.Module):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_channels_that_look_like_positions_are_told_apart_by_another_size(channels_last: bool) -> None:
+def test_channels_that_look_like_positions_are_variant_another_size(channels_last: bool) -> None:
     net = Cube(channels_last=channels_last, any_size=True)
     (tap,) = find_inner(net, "fc", 32, ["inner"], "cube")["inner"]
     assert tap.reading == ("map-last" if channels_last else "map")

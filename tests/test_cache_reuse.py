@@ -130,7 +130,7 @@ def test_what_is_not_extracted_yet_is_no_fault(tmp_path: Path, part: Part, backb
     assert said == []
 
 
-def test_rows_of_other_conditions_are_told_apart(tmp_path: Path, part: Part, backbone: Backbone) -> None:
+def test_rows_of_other_conditions_are_with_variants(tmp_path: Path, part: Part, backbone: Backbone) -> None:
     stored(tmp_path, subset(part, [0, 1, 2], dataset="today"), backbone)
     stored(tmp_path, subset(part, [3, 4, 5], dataset="then"), backbone, torch="2.0.0")
     known, _ = gathered(wanted(tmp_path, part, backbone), tmp_path)

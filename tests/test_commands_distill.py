@@ -83,8 +83,8 @@ def test_a_teacher_that_is_not_extracted_is_extracted(world: Path, tmp_path: Pat
     console = Listening()
     settings = options(world, tmp_path, strategies=("distill",), teacher=OTHER, weights="none", epochs=1)
     assert run(replace(settings, console=console))["distill"].options["teacher"]
-    told = "are not extracted yet; extracting what is missing"
-    assert [line for line in console.said if told in line] == [f"probe: features of {OTHER} {told}"]
+    missing = "are not extracted yet; extracting what is missing"
+    assert [line for line in console.said if missing in line] == [f"probe: features of {OTHER} {missing}"]
 
 
 def test_seeds_and_strategies_share_one_teacher(world: Path, place: Path, tmp_path: Path) -> None:

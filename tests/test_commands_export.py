@@ -301,7 +301,7 @@ def at(*angles: float) -> torch.Tensor:
     return torch.stack([radians.cos(), radians.sin()], dim=1)
 
 
-def test_what_rounding_picks_is_told_apart() -> None:
+def test_what_rounding_picks_is_with_variants() -> None:
     rows, asked = at(0.0, 1.0, 1.2), at(0.5, 0.1, 0.6, 1.1)
     # Of 0.5 the first two are equally near; of 0.6 the first and the last, as second; of 1.1 the last two.
     for k, expected in ((1, [1, 0, 0, 1]), (2, [1, 0, 1, 1]), (3, [1, 0, 0, 1])):

@@ -325,7 +325,7 @@ def test_a_killed_run_goes_on_and_two_processes_end_it(place: Path, numbers: Map
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (("--strategy", "wise-ft"), "--strategy wise-ft needs one class for each image (expected head, last-K, bitfit"),
         (("--strategy", "full", "distill", "--teacher", "resnet18"), "--strategy distill needs one class"),
@@ -335,10 +335,10 @@ def test_a_killed_run_goes_on_and_two_processes_end_it(place: Path, numbers: Map
     ],
 )
 def test_what_is_about_classes_or_numbers_is_refused_in_one_line(
-    place: Path, more: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    place: Path, more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(place, "finetune", "refused", *LABELS, *more) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list((place / "refused").glob("cache/*/*finetune*"))
 
 

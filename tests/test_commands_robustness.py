@@ -140,7 +140,7 @@ def test_a_record_that_contradicts_itself_is_skipped(
     assert message in skipped[0].reason
 
 
-def test_other_images_are_told_apart_by_their_distance_to_train(measured: Path) -> None:
+def test_other_images_are_variant_their_distance_to_train(measured: Path) -> None:
     spec, console = f"folder:{measured / 'noise'}", Listening()
     make_photos(measured / "noise", classes=("noise", "more"), n=9)
     session = session_of(measured, console, corruptions=("none",), ood=(spec,))

@@ -118,7 +118,7 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("probe --metric macro", "--metric is about classes (got --task regression, where validation selects by R²"),
         ("probe --metric macro --dry-run", "--metric is about classes"),
@@ -137,7 +137,7 @@ def test_verbs_that_need_classes_say_so(options: list[str], capsys: pytest.Captu
     ],
 )
 def test_options_about_classes_are_refused_before_anything_is_extracted(
-    words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for age in range(9):
         Image.new("RGB", (8, 8), (20 * age, 0, 0)).save(tmp_path / f"{age}.png")
@@ -147,7 +147,7 @@ def test_options_about_classes_are_refused_before_anything_is_extracted(
     folders = ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
     code, _, err = run(capsys, *words.split(), *data, *folders, "--backbone", "resnet18@none")
     assert code == 2
-    assert told in err
+    assert message in err
     assert not (tmp_path / "cache").exists()
 
 

@@ -106,7 +106,7 @@ def test_arrays_by_part_and_several_embeddings(tmp_path: Path) -> None:
     assert dataset.parts["train"].sample_ids[:2] == ("train/0000000", "train/0000001")
 
 
-def test_ids_that_repeat_from_part_to_part_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_repeat_from_part_to_part_are_with_variants(tmp_path: Path) -> None:
     path = tmp_path / "two.npz"
     arrays = {f"X_{part}": X[:30] for part in ("train", "test")} | {f"y_{part}": Y[:30] for part in ("train", "test")}
     arrays |= {f"ids_{part}": IDS[:30] for part in ("train", "test")}

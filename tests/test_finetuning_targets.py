@@ -299,7 +299,7 @@ def test_each_task_has_its_own_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "task", "told"),
+    ("words", "task", "message"),
     [
         (("loss=huber",), SINGLE_LABEL, "--train loss is about numbers (expected it with --task regression"),
         (("huber_delta=1",), MULTI_LABEL, "--train huber_delta is about numbers"),
@@ -307,7 +307,7 @@ def test_each_task_has_its_own_options() -> None:
         (("huber_delta=1",), REGRESSION, "--train huber_delta without Huber's loss (expected --train loss=huber"),
     ],
 )
-def test_an_option_without_use_is_refused(words: tuple[str, ...], task: str, told: str) -> None:
+def test_an_option_without_use_is_refused(words: tuple[str, ...], task: str, message: str) -> None:
     with pytest.raises(BadOption) as error:
         check_training_words(Settings().changed(train=words), task)
-    assert told in str(error.value)
+    assert message in str(error.value)

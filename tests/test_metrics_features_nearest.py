@@ -24,7 +24,7 @@ def test_they_are_those_of_all_distances(parts: int) -> None:
     np.testing.assert_allclose([own.distances for own in found], np.sort(distances, axis=1)[:, :7], atol=1e-12)
 
 
-def test_rows_that_float32_cannot_tell_apart_are_told_apart() -> None:
+def test_rows_that_float32_cannot_tell_apart_are_with_variants() -> None:
     # Cosines that differ by less than a step of float32 near 1, in an order that is not that of the rows.
     rng = np.random.default_rng(0)
     base = rng.normal(size=2000).astype(np.float32)

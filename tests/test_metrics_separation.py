@@ -28,7 +28,7 @@ def test_area_and_rate_are_scikit_learns(n: int, m: int, seed: int, ties: bool) 
     assert found.auroc_interval[0] <= found.auroc_interval[1]
 
 
-def test_kinds_that_do_not_overlap_are_told_apart() -> None:
+def test_kinds_that_do_not_overlap_are_with_variants() -> None:
     found = separation(np.arange(50.0), np.arange(50.0) + 100)
     assert (found.auroc, found.auroc_interval, found.fpr95, found.fpr95_interval) == (1, (1, 1), 0, (0, 0))
     assert separation(np.arange(50.0) + 100, np.arange(50.0)).auroc == 0

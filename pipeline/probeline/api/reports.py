@@ -157,7 +157,7 @@ def compare(
         raise BadOption(
             "results of several labels or of numbers have no report in Python",
             expected="results of probeline.probe or probeline.finetune",
-            remedy="give reports= to probe_targets and finetune_targets, and run probeline compare there",
+            remedy="read their metrics and predictions, or run probeline compare --task on the data set",
         )
     if not scored:
         raise BadOption("nothing to compare", expected="results of probeline.probe or probeline.finetune")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from probeline.errors import BadOption, UnknownName
 from probeline.text import shown_names
+
+Value = TypeVar("Value")
 
 BALANCED: Literal["balanced"] = "balanced"
 
@@ -47,8 +49,8 @@ def parse_numbers(words: Sequence[str], flag: str, expected: str) -> dict[str, f
     return numbers
 
 
-def name_classes(numbers: Mapping[str, float], flag: str, class_names: Sequence[str]) -> dict[str, float]:
-    """Return the numbers by the names of the data set's classes, which may be given as they are shown.
+def name_classes(values: Mapping[str, Value], flag: str, class_names: Sequence[str]) -> dict[str, Value]:
+    """Return values by the names of the data set's classes, which may be given as they are shown.
 
     Raises
     ------
@@ -56,12 +58,12 @@ def name_classes(numbers: Mapping[str, float], flag: str, class_names: Sequence[
         A class that the data set does not have.
     """
     known, shown = set(class_names), shown_names(class_names)
-    named: dict[str, float] = {}
-    for given, number in numbers.items():
+    named: dict[str, Value] = {}
+    for given, value in values.items():
         name = given if given in known else shown.get(given, given)
         if name not in known:
             raise UnknownName(f"class in {flag}", given, class_names)
-        named[name] = number
+        named[name] = value
     return named
 
 

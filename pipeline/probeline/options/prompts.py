@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
-from probeline.errors import BadOption, UnknownName
+from probeline.errors import BadOption
 from probeline.names import JOINT
+from probeline.options.class_weights import name_classes
 from probeline.options.groups.fitting import HeadOptions
-from probeline.text import shown_names
 
 TEMPLATES = (
     "itap of a {}.",
@@ -77,14 +77,8 @@ def prompt_options(heads: HeadOptions, class_names: Sequence[str]) -> dict[str, 
     UnknownName
         A text for a class that the data set does not have.
     """
-    known, shown = set(class_names), shown_names(class_names)
-    own: dict[str, str] = {}
-    for given, text in _parse_class_texts(heads.class_texts).items():
-        name = given if given in known else shown.get(given, given)
-        if name not in known:
-            raise UnknownName("class in --class-text", given, class_names)
-        if text != _default_text(name):
-            own[name] = text
+    given = name_classes(_parse_class_texts(heads.class_texts), "--class-text", class_names)
+    own = {name: text for name, text in given.items() if text != _default_text(name)}
     in_order = {name: own[name] for name in class_names if name in own}
     return {"templates": list(heads.templates or TEMPLATES), **({"class_texts": in_order} if in_order else {})}
 

@@ -67,8 +67,8 @@ def labels(row: TargetRow) -> Sheet:
     if len(values) > len(order):
         caption += f" The {len(order)} most frequent of {len(values):,} labels."
     shown = names(score.target_names)
-    told = "; ".join(f"{shown[i]} {100 * value:.1f} %" for i in order if (value := values[i]) is not None)
-    figure = Sheet(WIDTH, 1.3 + 0.22 * len(order), title, caption, f"{title}: {told}")
+    values_in_words = "; ".join(f"{shown[i]} {100 * value:.1f} %" for i in order if (value := values[i]) is not None)
+    figure = Sheet(WIDTH, 1.3 + 0.22 * len(order), title, caption, f"{title}: {values_in_words}")
     axes = figure.add_subplot()
     for y, i in enumerate(order):
         share, value = (having[i] or 0) / max(images[i] or 0, 1), values[i]
@@ -95,10 +95,10 @@ def predictions(row: TargetRow) -> Sheet:
     if len(score.target_names) > count:
         caption += f" The first {count} of {len(score.target_names):,} targets."
     shown = names(score.target_names)
-    told = "; ".join(
+    values_in_words = "; ".join(
         f"{shown[i]}: R² {value:.3f}" for i in range(count) if (value := score.per_target["r2"][i]) is not None
     )
-    figure = Sheet(WIDTH, 0.9 + 2.9 * count, title, caption, f"{title}: {told}")
+    figure = Sheet(WIDTH, 0.9 + 2.9 * count, title, caption, f"{title}: {values_in_words}")
     grid = figure.subplots(count, 2, squeeze=False)
     colour = method_info(score.method).colour
     for (left, right), column in zip(grid, range(count), strict=True):
@@ -135,11 +135,11 @@ def training(rows: Sequence[TargetRow]) -> Sheet | None:
         caption += " Thick: mean over seeds. Thin: single seeds."
     if len(trained) > len(shown):
         caption += f" {len(trained) - len(shown):,} more rows are in report.json."
-    told = "; ".join(
+    values_in_words = "; ".join(
         f"{row.name}, {len(row.first.history)} epochs, best val {words.title} {words.shown(row.val_score)}"
         for row in shown
     )
-    figure = Sheet(WIDTH, 1.2 + 2.1 * len(shown), title, caption, f"{title}: {told}")
+    figure = Sheet(WIDTH, 1.2 + 2.1 * len(shown), title, caption, f"{title}: {values_in_words}")
     grid = figure.subplots(len(shown), 2, squeeze=False)
     for (left, right), row in zip(grid, shown, strict=True):
         colour = method_info(row.first.method).colour

@@ -29,7 +29,7 @@ class TargetRow:
     over_probe: TargetDifference | None = None
     """To the exact probe that is best on validation, on the same test images."""
     is_reference: bool = False
-    told_apart_by: str = ""
+    variant: str = ""
     """The options in words that differ from other rows of the method on the backbone."""
 
     @property
@@ -50,7 +50,7 @@ class TargetRow:
         """The method in words."""
         name = self.first.method
         short = (_OF_NUMBERS.get(name) if self.first.task == REGRESSION else None) or method_info(name).short
-        return f"{short} ({self.told_apart_by})" if self.told_apart_by else short
+        return f"{short} ({self.variant})" if self.variant else short
 
     @property
     def name(self) -> str:
@@ -110,7 +110,7 @@ def target_rows(scores: Sequence[TargetScore]) -> list[TargetRow]:
     for score in scores:
         net = (score.backbone, score.weights, score.image_size, score.precision, score.tap, score.views)
         groups[(*net, score.method, canonical(dict(score.options)))].append(score)
-    rows = _told_apart([TargetRow(tuple(sorted(own, key=lambda score: score.seed or 0))) for own in groups.values()])
+    rows = _with_variants([TargetRow(tuple(sorted(own, key=lambda score: score.seed or 0))) for own in groups.values()])
     rows.sort(key=lambda row: (-round(row.val_score, 12), order(row.first.method), row.backbone))
     probe = next((row for row in rows if row.first.method == Method.PROBE), None)
     if probe is None:
@@ -120,7 +120,7 @@ def target_rows(scores: Sequence[TargetScore]) -> list[TargetRow]:
     return [replace(row, over_probe=None if row is probe else next(found), is_reference=row is probe) for row in rows]
 
 
-def _told_apart(rows: Sequence[TargetRow]) -> list[TargetRow]:
+def _with_variants(rows: Sequence[TargetRow]) -> list[TargetRow]:
     """Return rows of which those with one name say which of their options differ."""
     by_name: dict[str, list[TargetRow]] = defaultdict(list)
     for row in rows:
@@ -130,7 +130,7 @@ def _told_apart(rows: Sequence[TargetRow]) -> list[TargetRow]:
         others = [other.first.options for other in by_name[row.name]]
         differing = [name for name, value in row.first.options.items() if any(o.get(name) != value for o in others)]
         words = ", ".join(option(name, row.first.options[name]) for name in differing)
-        found.append(replace(row, told_apart_by=words))
+        found.append(replace(row, variant=words))
     return found
 
 
