@@ -276,7 +276,7 @@ def test_class_weights_concern_the_probe_and_not_the_names(world: Path, tmp_path
 def test_the_report_has_the_rows_with_their_conditions(world: Path, tmp_path: Path) -> None:
     session = opened(world, tmp_path, templates=("a photo of a {}.",), class_texts=("green=a green one",))
     probe.run(session)
-    lines = compare.run(opened(world, tmp_path, templates=("a photo of a {}.",), class_texts=("green=a green one",)))
+    written = compare.run(opened(world, tmp_path, templates=("a photo of a {}.",), class_texts=("green=a green one",)))
     text = (session.reports / "report.md").read_text(encoding="utf-8")
     assert "zero-shot, by class names, at projection" in text
     assert "linear probe from zero-shot, at projection" in text
@@ -287,7 +287,7 @@ def test_the_report_has_the_rows_with_their_conditions(world: Path, tmp_path: Pa
         line for line in text.splitlines() if line.startswith("- ") and "zero-shot" in line and "probeline" in line
     ]
     assert not [line for line in lines if "--zero-shot" in line], "nothing of it is left to run"
-    assert lines
+    assert written
     page = (session.reports / "index.html").read_text(encoding="utf-8")
     assert "--zero-shot --template &#39;a photo of a {}.&#39; --class-text &#39;green=a green one&#39;" in page
     other = compare.run(opened(world, tmp_path))

@@ -198,9 +198,9 @@ def test_what_python_is_given_is_refused_in_words(one_thread: None, few_l2: None
     labels = np.arange(60) % 2
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) + labels[:, None]
     result = probeline.probe(rows, labels)
-    given: list[Any] = ["0=1 1=2", ["0=1", "1=2"], (1, 2), {}]
+    given: list[Any] = ["0=1 1=2", ["0=1", "1=2"], (1, 2), {}, {"0": "much", "1": 2}, {"0": None, "1": 2}]
     for costs in given:
-        with pytest.raises(BadOption, match="bad costs"):
+        with pytest.raises(BadOption, match=r"bad (--)?costs"):
             probeline.compare(result, costs=costs)
     with pytest.raises(BadOption, match="an order does not concern"):
         probeline.probe(rows, labels, ordinal=["0", "1"])

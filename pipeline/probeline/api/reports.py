@@ -189,7 +189,7 @@ def _words_of(costs: Mapping[str, float]) -> list[str]:
     """Return costs by class as the words of ``--costs``."""
     if not isinstance(costs, Mapping) or not costs:
         raise BadOption("bad costs", expected='a mapping such as {"ants": 10, "bees": 1}', got=repr(costs))
-    return [f"{name}={float(cost)!r}" for name, cost in costs.items()]
+    return [f"{name}={cost}" for name, cost in costs.items()]
 
 
 _BOARD_FILES = {**_FILES, ".parquet": "parquet"}

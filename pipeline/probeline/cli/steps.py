@@ -41,8 +41,9 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
         if value == []:  # argparse takes the value of --option=-- away
             flag = OPTIONS[name].flag
             raise BadOption(f"no value of {flag}", got="--", remedy="a folder of that name is ./--")
-        is_once = isinstance(value, list) and name != "ordinal"  # an order that names a class twice is refused
-        values[name] = tuple(dict.fromkeys(value) if is_once else value) if isinstance(value, list) else value
+        if isinstance(value, list):  # a word may come twice, but in an order that is refused
+            value = tuple(value if name == "ordinal" else dict.fromkeys(value))
+        values[name] = value
     return values
 
 

@@ -30,5 +30,5 @@ def refuse_class_options(settings: Settings, task: str) -> None:
         raise BadOption(
             f"--tap {tokens[0]} is about classes, as the heads are that read tokens",
             got=f"--task {task}",
-            remedy=f"use {tokens[0].removesuffix(':tokens')}:mean, or another tap of one vector per image",
+            remedy="use a tap of one vector per image, such as penultimate",
         )
