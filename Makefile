@@ -34,7 +34,7 @@ WEIGHTS_GROUP  = $(call option,CLASS_WEIGHTS,class-weights)
 SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds) $(METRIC_GROUP) $(WEIGHTS_GROUP)
 HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ATTENTIVE,attentive) $(call option,ORDINAL,ordinal) $(call option,ESTIMATOR,estimator) \
 	$(call option,ESTIMATOR_PARAMS,estimator-params) $(call flag,ZERO_SHOT,zero-shot) $(call option,TEMPLATES,template) \
-	$(call option,CLASS_TEXTS,class-text)
+	$(call option,CLASS_TEXTS,class-text) $(call flag,FULL_PATH,full-path)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
 TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
 	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)

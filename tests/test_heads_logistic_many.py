@@ -282,13 +282,13 @@ def test_imagenet_fits_on_one_device() -> None:
 
 def test_a_small_fit_uses_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    solve = path.solve_path
+    solve = path.minimise
 
     def watch(*arguments: Any, **options: Any) -> Any:
         seen.append(torch.get_num_threads())
         return solve(*arguments, **options)
 
-    monkeypatch.setattr(path, "solve_path", watch)
+    monkeypatch.setattr(path, "minimise", watch)
     X, y = task(195, 1280, 2)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -297,8 +297,14 @@ def test_a_small_fit_uses_one_thread_and_gives_the_others_back(monkeypatch: pyte
         with pytest.raises(ValueError, match="l2"):
             fit_path(X, y, 2, [-1.0])
         assert torch.get_num_threads() == 3
+        walk = path.walk_path(X, y, 2, [1e-2, 1e-4])
+        next(walk)
+        assert torch.get_num_threads() == 3, "whoever uses a head between two windows has all threads"
+        walk.close()
+        assert set(seen) == {1}
+        seen.clear()
         monkeypatch.setattr(threads, "_SMALL", 0)
         fit_path(X, y, 2, [1e-2])
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 1, 3]
+    assert set(seen) == {3}

@@ -143,6 +143,42 @@ def test_a_settled_bias_has_no_slope(logits: int, weighted: bool, monkeypatch: p
     assert float(gradient(given, at, 0.0)[..., -1].abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("count", [3.0, 40.0, 300.0])
+def test_a_sample_stands_for_all_rows(count: float) -> None:
+    spread = torch.rand(2000, generator=torch.Generator().manual_seed(0)).pow(6)
+    weight = preconditioning.sample_rows(spread, count)
+    step = float(spread.sum()) / count
+    chosen = weight > 0
+    # Each step of the sum picks a row, unless one row spans several.
+    assert count / 2 < int(chosen.sum()) <= count
+    assert torch.equal(weight[chosen], spread[chosen].clamp_min(step))
+    assert chosen[spread >= step].all()
+    # Any run of rows is represented to within the step that begins before it and the one that ends after it.
+    for first, last in ((0, 2000), (0, 700), (900, 1000), (1500, 2000)):
+        difference = float(weight[first:last].sum() - spread[first:last].sum())
+        assert abs(difference) <= 2 * step + 1e-4 * float(spread.sum())
+
+
+def test_a_sample_of_few_rows_is_all_of_them() -> None:
+    spread = torch.tensor([0.25, 0.0, 0.1, 0.2])
+    assert torch.equal(preconditioning.sample_rows(spread, 1e6), spread)
+    assert torch.equal(preconditioning.sample_rows(torch.zeros(4), 8), torch.zeros(4))
+
+
+@pytest.mark.parametrize("l2", [1e-6, 1e-2, 10.0])
+def test_a_matrix_is_inverted_as_precisely_as_its_ridge(l2: float) -> None:
+    rng = torch.Generator().manual_seed(1)
+    X = torch.randn(300, 21, generator=rng) * torch.logspace(1, -3, 21)
+    matrix = X.T @ X / 300
+    wide = matrix.double()
+    wide.diagonal()[:-1] += l2
+    found = preconditioning.invert(matrix, l2).double()
+    # The ridge is 1e-6 of the largest curvature of the columns at equal size, at most their number.
+    share = torch.linalg.eigvals(found @ wide).real
+    assert float(share.max()) < 1.001
+    assert float(share.min()) > 1 - 21e-6 * float(wide.diagonal().max()) / (21e-6 * float(wide.diagonal().max()) + l2)
+
+
 def improved(given: Rows, at: Tensor, l2: float) -> Preconditioner:
     preconditioner = Preconditioner(given)
     assert not preconditioner.is_due(l2_of(at, l2))
@@ -155,7 +191,7 @@ def improved(given: Rows, at: Tensor, l2: float) -> Preconditioner:
 
 @WEIGHTED
 def test_one_logit_s_matrix_is_the_hessian(monkeypatch: pytest.MonkeyPatch, weighted: bool) -> None:
-    monkeypatch.setattr(preconditioning, "COVERED", 1.0)
+    monkeypatch.setattr(preconditioning, "SAMPLED", 1e9)
     given = rows(40, 6, 1, weighted=weighted)
     at, wanted = coefficients(given, heads=1), coefficients(given, heads=1, seed=2)
     preconditioner = improved(given, at, L2)

@@ -124,7 +124,8 @@ class CachedRows(ABC, Generic[Rows]):
         device = device or self.fit_device()
         texts = partial(find_or_embed, self.session, self.backbone, options, device)
         order = order_in(options, self.session.dataset.class_names)
-        return FitSettings(options, self.classes, seed or 0, device, weights, texts, order)
+        full_path = self.session.settings.heads.full_path
+        return FitSettings(options, self.classes, seed or 0, device, weights, texts, order, full_path)
 
     @property
     def has_texts(self) -> bool:

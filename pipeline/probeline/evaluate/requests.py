@@ -21,6 +21,9 @@ Record = TypeVar("Record")
 OTHER_LABELS = "has other labels than the test images"
 """Why a score is skipped although its digest of the splits is that of the session."""
 
+NOT_ALL_L2 = "has not every l2"
+"""Why a score is skipped that the session wants the full path of."""
+
 
 @dataclass(frozen=True)
 class ScoreRequest:
@@ -61,6 +64,8 @@ def find_score(session: Session, backbone: Backbone, request: ScoreRequest) -> S
     score = SCORES.find(session.reports, *names)
     if isinstance(score, Score) and score.labels != test_labels(session):
         return SkippedFile(SCORES.path(session.reports, *names), OTHER_LABELS)
+    if isinstance(score, Score) and session.settings.heads.full_path and score.left_out:
+        return SkippedFile(SCORES.path(session.reports, *names), NOT_ALL_L2)
     return score
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from probeline.errors import Diverged
 from probeline.evaluate.heads.method import (
     Candidate,
+    Candidates,
     FitSettings,
     FoldOf,
     MethodOf,
@@ -17,6 +19,7 @@ from probeline.evaluate.heads.method import (
     Selection,
     describe_candidate,
 )
+from probeline.evaluate.path_watch import PathWatch
 from probeline.evaluate.task import Task
 from probeline.heads.select import choose
 from probeline.types import FloatArray
@@ -29,6 +32,9 @@ def select(
 ) -> Selection[Head]:
     """Fit every candidate on each fold and select by the held-out rows: by score, then loss, then strength.
 
+    If one fold selects, a method may leave out candidates that cannot be selected (``path_watch.py`` says when),
+    unless the settings ask for the full path.
+
     Raises
     ------
     Diverged
@@ -39,13 +45,13 @@ def select(
     losses = np.zeros(len(candidates.values))
     sums: list[dict[str, float]] = [{} for _ in candidates.values]
     outputs: list[list[FloatArray]] = [[] for _ in candidates.values]
-    first_heads: Sequence[Head] = ()
+    first_heads: dict[int, Head] = {}
     usable = list(range(len(candidates.values)))
     best, edge = 0, False
     for fold in folds:
-        heads = method.fit(fold, settings, candidates)
+        heads = _fit(fold, method, settings, task, candidates, is_only=len(folds) == 1)
         first_heads = first_heads or heads
-        usable = [i for i in usable if not method.has_diverged(heads[i])]
+        usable = [i for i in usable if i in heads and not method.has_diverged(heads[i])]
         if not usable:
             raise all_diverged(candidates.values, settings.options, method.name, where)
         for count, (i, logits) in enumerate(
@@ -77,8 +83,40 @@ def select(
         np.concatenate([fold.y_heldout for fold in folds]),
         np.concatenate(outputs[best]),
         [first_heads[i] for i in usable],
-        tuple(value for i, value in enumerate(candidates.values) if i not in usable),
+        tuple(candidates.values[i] for i in first_heads if i not in usable),
     )
+
+
+def _fit(
+    fold: FoldOf[Rows],
+    method: MethodOf[Head, Rows],
+    settings: FitSettings,
+    task: Task,
+    candidates: Candidates,
+    *,
+    is_only: bool,
+) -> dict[int, Head]:
+    """Return the fitted heads by the number of their candidate."""
+    watch = PathWatch.of(task, fold.y_heldout) if is_only and not settings.full_path else None
+    if watch is None:
+        return dict(enumerate(method.fit(fold, settings, candidates)))
+    heads = method.fit_until(fold, settings, candidates, _HeadWatch(method, fold.X_heldout, watch))
+    return {i: head for i, head in enumerate(heads) if head is not None}
+
+
+@dataclass(frozen=True)
+class _HeadWatch(Generic[Head, Rows]):
+    """Watches heads by their logits on validation."""
+
+    method: MethodOf[Head, Rows]
+    X_val: Rows
+    watch: PathWatch
+
+    def start(self) -> None:
+        self.watch.start()
+
+    def is_over(self, head: Head) -> bool:
+        return self.watch.is_over(next(iter(self.method.logits([head], self.X_val))))
 
 
 def all_diverged(candidates: Sequence[Candidate], options: Mapping[str, Any], method: str, where: str) -> Diverged:

@@ -156,6 +156,14 @@ class Score:
     odds: Annotated[OddsOfTwo | None, IfKnown()] = None
     """Of two classes, with that temperature; None of more, and in scores of earlier programs."""
 
+    @property
+    def left_out(self) -> int:
+        """How many l2 of an exact probe with a path were not fitted, as validation could not select them."""
+        grid = self.options.get("l2")
+        if self.method != Method.PROBE or not self.path or not isinstance(grid, list | tuple):
+            return 0
+        return max(0, len(grid) - len(self.path))
+
     def __post_init__(self) -> None:
         if (self.options.get("select_by") is None) != (self.val_score is None):
             raise ValueError("a metric of selection without val_score, or the other way round")

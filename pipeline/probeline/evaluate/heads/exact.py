@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probeline.evaluate.heads.method import (
+    Candidate,
     Candidates,
     Certificate,
     FitSettings,
@@ -15,6 +16,7 @@ from probeline.evaluate.heads.method import (
     LinearHead,
     LinearMethod,
     Selection,
+    Watch,
 )
 from probeline.evaluate.task import Loss, Task
 from probeline.heads.linear import Head
@@ -22,6 +24,7 @@ from probeline.heads.select import L2_GRID
 from probeline.metrics.scores import squared
 from probeline.names import Method
 from probeline.options.groups.fitting import HeadOptions
+from probeline.types import FloatArray
 
 if TYPE_CHECKING:
     from probeline.heads.ridge import RidgeHead
@@ -90,9 +93,58 @@ class ExactProbe(LogisticRegression):
         """Return the heads of all l2, which share one factorisation and start from each other."""
         from probeline.heads.logistic.path import fit_path
 
-        weights = settings.row_weights(fold.y)
-        own = {} if weights is None else {"weights": weights.astype(np.float32)}
-        return settings.device.run(fit_path, fold.X, fold.y, settings.classes, candidates.strengths, **own)
+        return settings.device.run(
+            fit_path, fold.X, fold.y, settings.classes, candidates.strengths, **_weights(fold, settings)
+        )
+
+    def fit_until(
+        self, fold: Fold, settings: FitSettings, candidates: Candidates, watch: Watch[Head]
+    ) -> list[Head | None]:
+        """Return the heads from the strongest l2 down to where the watch ends the path."""
+        from probeline.heads.logistic.path import walk_path
+
+        def walk(*arguments: Any, **options: Any) -> dict[float, Head]:
+            heads: dict[float, Head] = {}
+            watch.start()
+            for window in walk_path(*arguments, **options):
+                heads |= {head.l2: head for head in window}
+                if any(watch.is_over(head) for head in window):
+                    break
+            return heads
+
+        heads = settings.device.run(
+            walk, fold.X, fold.y, settings.classes, candidates.strengths, **_weights(fold, settings)
+        )
+        return [heads.get(l2) for l2 in candidates.strengths]
+
+    def refit(self, fold: Fold, settings: FitSettings, selected: Candidate, *, alone: bool = False) -> Head:
+        """Return the head of a score again; the weaker l2, which do not change it, are left out."""
+        if alone:
+            return super().refit(fold, settings, selected, alone=True)
+        candidates = self.candidates(settings, len(fold.y))
+        heads = self.fit_until(fold, settings, candidates, _Until(selected["l2"]))
+        head = heads[candidates.values.index(dict(selected))]
+        if head is None:
+            raise ValueError(f"l2 {selected['l2']} was not fitted")
+        return head
+
+
+@dataclass(frozen=True)
+class _Until:
+    """Ends a path at an l2."""
+
+    l2: float
+
+    def start(self) -> None: ...
+
+    def is_over(self, head: Head) -> bool:
+        return head.l2 <= self.l2
+
+
+def _weights(fold: Fold, settings: FitSettings) -> dict[str, FloatArray]:
+    """Return the option of a fit that weighs rows, if they are weighted."""
+    weights = settings.row_weights(fold.y)
+    return {} if weights is None else {"weights": weights.astype(np.float32)}
 
 
 class ReferenceLogistic(LogisticRegression):

@@ -23,6 +23,7 @@ Candidate = Mapping[str, Any]
 """The names and values of the hyper-parameters that are compared."""
 
 Head = TypeVar("Head")
+Watched = TypeVar("Watched", contravariant=True)
 Rows = TypeVar("Rows")
 """What a head reads: vectors float32 [n, D], or tokens that are read when they are needed."""
 LinearHead = TypeVar("LinearHead", bound=Linear)
@@ -57,6 +58,18 @@ def make_fold(X: FloatArray, y: IntArray, X_heldout: FloatArray, y_heldout: IntA
     """Return a fold of features that are not standardised yet."""
     scaler = fit_scaler(X)
     return Fold(apply(scaler, X), y, apply(scaler, X_heldout), y_heldout, scaler)
+
+
+class Watch(Protocol[Watched]):
+    """Watches heads that are fitted in order, from the strongest regularisation to the weakest."""
+
+    def start(self) -> None:
+        """Begin; a fit that is repeated on another device begins again."""
+        ...
+
+    def is_over(self, head: Watched) -> bool:
+        """Return whether the heads that follow this one may be left out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class Selection(Generic[Head]):
     Attributes
     ----------
     candidates : Candidates
-        Those whose fit diverged in no fold.
+        Those that were fitted, and whose fit diverged in no fold.
     path : tuple of mappings
         Each candidate with its val ``top1`` and loss, averaged over the held-out rows of all folds.
     index : int
@@ -164,6 +177,8 @@ class FitSettings:
         Returns what the net's text tower gives for the classes, for methods that read texts.
     order : tuple of int
         The classes from the lowest to the highest; empty if they have no order.
+    full_path : bool
+        Whether all candidates are fitted, also those that cannot be selected.
     """
 
     options: Mapping[str, Any]
@@ -173,6 +188,7 @@ class FitSettings:
     class_weights: ClassWeights | None = None
     texts: Callable[[], TextFeatures] = field(default=no_texts, compare=False)
     order: tuple[int, ...] = ()
+    full_path: bool = False
 
     def row_weights(self, y: IntArray) -> DoubleArray | None:
         """Return the weights float64 [n], of mean 1, of rows to fit on with labels int64 [n]; None if all are 1."""
@@ -279,6 +295,12 @@ class MethodOf(Protocol[Head, Rows]):
     def fit(self, fold: FoldOf[Rows], settings: FitSettings, candidates: Candidates) -> Sequence[Head]:
         """Return one head per candidate, fitted on ``fold.X`` and ``fold.y``; held-out rows may only be monitored."""
         ...
+
+    def fit_until(
+        self, fold: FoldOf[Rows], settings: FitSettings, candidates: Candidates, watch: Watch[Head]
+    ) -> Sequence[Head | None]:
+        """Return what `fit` does, with None for candidates that are left out as the watch says that they may be."""
+        return self.fit(fold, settings, candidates)
 
     def logits(self, heads: Sequence[Head], X: Rows) -> Iterable[FloatArray]:
         """Yield the logits float32 [m, K] of each head for rows as a fold has them."""

@@ -17,12 +17,10 @@ from probeline.heads.logistic.cross_entropy import Rows
 from probeline.heads.logistic.label_losses import LabelPoint
 from probeline.heads.logistic.memory import MATRICES
 from probeline.heads.logistic.preconditioner import (
-    COVERED,
     LEAST,
     NARROW,
     Preconditioner,
     add_curvature,
-    covering,
     invert,
     matrix_work,
 )
@@ -73,12 +71,12 @@ class LabelPreconditioner:
             own = torch.nonzero(self._of(heads) == label)[:, 0]
             weakest = own[l2[own].argmin()]
             curvature = point.curvature[weakest]
-            chosen = covering(curvature)
-            self._weighed = float(chosen.sum())
+            self._l2[label] = l2[own].log().mean().exp()
+            weight = self._even.sample(curvature, float(self._l2[label]))
+            self._weighed = float((weight > 0).sum())
             size = self._rows.columns + 1
             matrix = curvature.new_zeros(size, size)
-            add_curvature(matrix[None], self._rows, curvature[None] / (COVERED * len(self._rows)), chosen[None])
-            self._l2[label] = l2[own].log().mean().exp()
+            add_curvature(matrix[None], self._rows, weight[None] / len(self._rows))
             self._steepness[label] = point.steepness[weakest]
             self._since[label] = 0
             self._inverses[label] = invert(matrix, float(self._l2[label]))

@@ -7,7 +7,7 @@ two classes are one logit. The solver is in ``newton.py``; what makes it fast is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from probeline.heads.checks import check_features, check_l2s, check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
-from probeline.heads.logistic.memory import MANY, MEMORY, turns_rows
+from probeline.heads.logistic.memory import FEW, MANY, MEMORY, turns_rows
 from probeline.heads.logistic.newton import Solution, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
-from probeline.heads.logistic.threads import few_threads
+from probeline.heads.logistic.threads import few_threads, is_small
 from probeline.heads.tensors import resident
 from probeline.types import AnyArray, FloatArray, IntArray
 
@@ -29,6 +29,10 @@ TOLERANCE = 1e-6
 """By how much the objective may exceed its minimum, relative to itself plus 0.01 nats."""
 
 MAX_ITERATIONS = 1000
+
+_EARLY = 3.0
+"""Least l2, in mean eigenvalues of the features' covariance, for which starts from zero are as good as extrapolated
+ones, where a product with the Hessian is a large one."""
 
 _WINDOW = 2
 """Weaker values of l2 that are solved at once: the fewer, the nearer the next ones start to their solutions."""
@@ -45,8 +49,11 @@ _BATCH = 1 << 30
 _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
+_CURVE = 4
+"""Solutions that a start is extrapolated from; through three of them, starts need a fifth more products."""
+
 KNOWN = 8
-"""Most recent solutions kept for extrapolation: some may be too close to each other for a parabola."""
+"""Most recent solutions kept for extrapolation: some may be too close to each other."""
 
 _SPACING = 0.01
 """Least difference of their log l2."""
@@ -98,6 +105,37 @@ def fit_path(
     ValueError
         An array or an l2 is not as described.
     """
+    fitted = walk_path(
+        X, y, classes, l2s, weights=weights, device=device, tolerance=tolerance, max_iterations=max_iterations
+    )
+    return in_order(fitted, l2s)
+
+
+def walk_path(
+    X: FloatArray,
+    y: IntArray,
+    classes: int,
+    l2s: Sequence[float],
+    *,
+    weights: FloatArray | None = None,
+    device: str | torch.device = "cpu",
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> Iterator[list[Head]]:
+    """Yield the heads of :func:`fit_path` from the strongest l2 to the weakest, each window as soon as it is solved.
+
+    A head does not depend on weaker ones: whoever stops here has the same heads as if all had been solved.
+
+    Parameters
+    ----------
+    X, y, classes, l2s, weights, device, tolerance, max_iterations
+        As for :func:`fit_path`.
+
+    Raises
+    ------
+    ValueError
+        An array or an l2 is not as described.
+    """
     check_labelled(X, y, classes)
     if X.dtype != np.float32:
         raise ValueError(f"features must be float32, not {X.dtype}")
@@ -107,7 +145,7 @@ def fit_path(
     if classes > MANY and 2 < len(present) < classes:
         # Its bias has no optimum but minus infinity, which steps in float32 pursue.
         numbers = np.searchsorted(present, y).clip(max=len(present) - 1)
-        heads = fit_path(
+        among = walk_path(
             X,
             numbers,
             len(present),
@@ -117,9 +155,11 @@ def fit_path(
             tolerance=tolerance,
             max_iterations=max_iterations,
         )
-        return [_with_absent(head, present, classes) for head in heads]
+        for window in among:
+            yield [_with_absent(head, present, classes) for head in window]
+        return
     rows = resident_rows(resident(X, home), resident(y, home), 1 if classes == 2 else classes, relative)
-    return _fit_rows(rows, l2s, tolerance, max_iterations)
+    yield from _walk_rows(rows, l2s, tolerance, max_iterations)
 
 
 def fit_path_from(
@@ -166,28 +206,42 @@ def fit_path_from(
         _relative(weights, len(y), home),
         resident(np.ascontiguousarray(given.T), home),
     )
-    return _fit_rows(rows, l2s, tolerance, max_iterations)
+    return in_order(_walk_rows(rows, l2s, tolerance, max_iterations), l2s)
 
 
-def _fit_rows(rows: Rows, l2s: Sequence[float], tolerance: float, max_iterations: int) -> list[Head]:
-    """Return one head per l2, fitted on rows in memory."""
+def in_order(walk: Iterable[Sequence[Head]], l2s: Sequence[float]) -> list[Head]:
+    """Return the heads of all windows in the order of their `l2s`."""
+    heads = {head.l2: head for window in walk for head in window}
+    return [heads[l2] for l2 in l2s]
+
+
+def _walk_rows(rows: Rows, l2s: Sequence[float], tolerance: float, max_iterations: int) -> Iterator[list[Head]]:
+    """Yield the heads of each window, fitted on rows in memory."""
     count, columns = len(rows), rows.columns
-    with few_threads(count, columns, rows.logits, len(l2s)):
-        solve = partial(
-            solve_path,
-            l2s=l2s,
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            is_turned=rows.logits > MANY and turns_rows(count, columns),
-            memory=MEMORY,
-        )
-        if columns <= count:
-            return solve(rows)
+    threads = partial(few_threads, count, columns, rows.logits, len(l2s))
+    within, span = rows, None
+    if columns > count:
         # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
         (features,) = rows.blocks()
-        span, triangle = torch.linalg.qr(features.double().T)
+        with threads():
+            span, triangle = torch.linalg.qr(features.double().T)
         within = resident_rows(triangle.T.float().contiguous(), rows.y, rows.logits, rows.weights, rows.offset)
-        return [_spanning(head, span, rows) for head in solve(within)]
+    solving = solve_path(
+        within,
+        l2s,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        is_turned=rows.logits > MANY and turns_rows(count, columns),
+        memory=MEMORY,
+    )
+    while True:
+        with threads():  # while it is solved, not while its heads are in use elsewhere
+            window = next(solving, None)
+            if window is not None and span is not None:
+                window = [_spanning(head, span, rows) for head in window]
+        if window is None:
+            return
+        yield window
 
 
 def solve_path(
@@ -198,8 +252,8 @@ def solve_path(
     max_iterations: int = MAX_ITERATIONS,
     is_turned: bool = False,
     memory: int = MEMORY,
-) -> list[Head]:
-    """Return what :func:`fit_path` does, for rows that need not be in memory.
+) -> Iterator[list[Head]]:
+    """Yield what :func:`walk_path` does, for rows that need not be in memory.
 
     With `is_turned`, they are copied into the eigenbasis of their covariance. That pays if there are many classes: a
     product of coefficients with the eigenvectors costs K D^2 for each step, one of the rows N D^2 once; and it takes as
@@ -213,8 +267,9 @@ def solve_path(
         preconditioner = turned.preconditioner
     solved: dict[float, Tensor] = {}
     nothing = torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
-    heads: dict[float, Head] = {}
-    for window in windows(sorted(set(l2s), reverse=True), STRONG * scale, most_at_once(rows, rows.logits)):
+    has_matrices = rows.logits <= FEW and not is_small(len(rows), rows.columns, rows.logits)
+    strong = (_EARLY if has_matrices else STRONG) * scale
+    for window in windows(sorted(set(l2s), reverse=True), strong, most_at_once(rows, rows.logits)):
         l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
         requested = window[0] in l2s
         solution = minimise(
@@ -229,8 +284,7 @@ def solve_path(
         )
         solved = dict([*solved.items(), *zip(window, solution.coefficients, strict=True)][-KNOWN:])
         if requested:
-            heads |= zip(window, _heads(window, solution), strict=True)
-    return [heads[l2] for l2 in l2s]
+            yield _heads(window, solution)
 
 
 def _with_absent(head: Head, present: IntArray, classes: int) -> Head:
@@ -308,13 +362,13 @@ def _certify(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tup
 
 
 def extrapolate(solved: dict[float, Tensor], l2: float, nothing: Tensor) -> Tensor:
-    """Return the value at `l2` of the parabola over log l2 through the last three solutions; `nothing` if none is.
+    """Return the value at `l2` of the cubic over log l2 through the last four solutions; `nothing` if there is none.
 
-    It goes no further ahead than these are apart, where a parabola would be unreliable.
+    It goes no further ahead than these are apart, where a curve would be unreliable.
     """
     known: list[float] = []
     for earlier in reversed(solved):
-        if len(known) < 3 and not any(abs(math.log(earlier / other)) < _SPACING for other in known):
+        if len(known) < _CURVE and not any(abs(math.log(earlier / other)) < _SPACING for other in known):
             known.insert(0, earlier)
     if not known:
         return nothing

@@ -11,7 +11,7 @@ from probeline.heads.checks import check_features, check_labels
 from probeline.heads.linear import Head
 from probeline.heads.logistic.cross_entropy import Rows
 from probeline.heads.logistic.memory import MEMORY
-from probeline.heads.logistic.path import MAX_ITERATIONS, TOLERANCE, solve_path
+from probeline.heads.logistic.path import MAX_ITERATIONS, TOLERANCE, in_order, solve_path
 from probeline.heads.standardize import Scaler, apply, scaler_of
 from probeline.heads.tensors import resident
 from probeline.types import FloatArray, IntArray
@@ -83,4 +83,5 @@ def fit_path_streamed(
         return (resident(apply(scaler, block), home) for block in checked())
 
     rows = Rows(standardised, columns[0], resident(y, home), 1 if classes == 2 else classes)
-    return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations, memory=memory), scaler
+    walk = solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations, memory=memory)
+    return in_order(walk, l2s), scaler

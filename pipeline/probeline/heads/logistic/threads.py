@@ -23,7 +23,7 @@ def few_threads(rows: int, columns: int, logits: int, heads: int) -> Iterator[No
     Fewer rows than columns count as columns, as they do once the rows are turned into their span.
     """
     before = torch.get_num_threads()
-    if before == 1 or 4 * rows * min(rows, columns) * logits * heads > _SMALL:
+    if before == 1 or not is_small(rows, columns, logits * heads):
         yield
         return
     torch.set_num_threads(1)
@@ -31,3 +31,8 @@ def few_threads(rows: int, columns: int, logits: int, heads: int) -> Iterator[No
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def is_small(rows: int, columns: int, logits: int) -> bool:
+    """Return whether a product with the Hessian for so many logits of all heads is small."""
+    return 4 * rows * min(rows, columns) * logits <= _SMALL

@@ -23,8 +23,11 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """Heads in addition to the exact probe."""
+    """Heads in addition to the exact probe, and how much of its path is solved."""
 
+    full_path: bool = option(
+        False, "solve every l2 of the exact probe, also those that validation cannot select", rare=True
+    )
     sgd: tuple[str, ...] = option(
         (),
         f"of minibatch heads: {', '.join(SGD)}",
