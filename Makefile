@@ -69,7 +69,7 @@ help:  ## show the targets and their variables
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
 	@echo '  heads        SEED= SEEDS= METRIC=macro CLASS_WEIGHTS=balanced or "CLASS=W" SGD="lr=1e-3,1e-2" MLP="width=512"'
 	@echo '               ATTENTIVE="queries=8" ORDINAL="small medium large" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
-	@echo '               ZERO_SHOT=1 TEMPLATES="\"a photo of a {}.\"" CLASS_TEXTS="\"CLASS=TEXT\""'
+	@echo '               ZERO_SHOT=1 TEMPLATES="\"a photo of a {}.\"" CLASS_TEXTS="\"CLASS=TEXT\"" FULL_PATH=1'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from probeline.commands import baselines, probe
+from probeline.data.sampling import splits
 from probeline.errors import Diverged
+from probeline.evaluate import path_watch
 from probeline.evaluate.heads import exact
 from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
@@ -107,3 +110,34 @@ def test_features_that_are_missing_are_extracted_first(tmp_path: Path) -> None:
     console.said.clear()
     assert baselines.run(Session(run))
     assert not [line for line in console.said if "not extracted" in line]
+
+
+def test_the_full_path_is_solved_if_it_is_asked_for(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = (1e-4, 1e-2, 1.0, 10.0, 100.0)
+    monkeypatch.setattr(exact, "L2_GRID", grid)
+    monkeypatch.setattr(splits, "ENOUGH_FOR_VAL", 30)
+    monkeypatch.setattr(path_watch, "SIGNIFICANT", -math.inf)
+    monkeypatch.setattr(path_watch, "RISES", 0)
+
+    def run(*, full_path: bool) -> tuple[Score, list[str]]:
+        console = Listening()
+        options = {"reports": tmp_path / "reports", "full_path": full_path, "console": console}
+        other = Session(configuration(session.settings.folders.cache, **options))
+        probe.run(other)
+        (score,) = (score for score in SCORES.load(other.reports)[0] if score.method == "probe")
+        return score, console.said
+
+    short, _ = run(full_path=False)
+    assert 0 < short.left_out < len(grid), "some were solved, and the weakest were not"
+    assert [point["l2"] for point in short.path] == list(grid[short.left_out :])
+    full, said = run(full_path=True)
+    assert any("recomputed, as probe-" in line and "has not every l2" in line for line in said)
+    assert full.left_out == 0
+    assert [point["l2"] for point in full.path] == list(grid)
+    assert full.key == short.key, "the row of a report is the same"
+    assert full.path[short.left_out :] == short.path
+    again, said = run(full_path=False)
+    assert any("already scored" in line for line in said)
+    assert again.path == full.path

@@ -31,7 +31,7 @@ from small_runs import configuration, extracted
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NET, CARD = "squeezenet1_1", "NVIDIA Imaginary"
-SOLVERS: dict[str, Any] = {"fit_path": path, "fit_sgd": sgd, "fit_mlp": mlp}
+SOLVERS: dict[str, Any] = {"walk_path": path, "fit_sgd": sgd, "fit_mlp": mlp}
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_every_stage_fits_on_the_sessions_device(cache: Path, tmp_path: Path, ca
     for verb in (probe, baselines, curve, doctor, pictures):
         calls.clear()
         verb.run(session)
-        expected = {probe: set(SOLVERS), baselines: set()}.get(verb, {"fit_path"})
+        expected = {probe: set(SOLVERS), baselines: set()}.get(verb, {"walk_path"})
         assert {name for name, _, _ in calls} == expected, verb
         assert {(where, precision) for _, where, precision in calls} <= {("cuda:1", "ieee")}, verb
     devices = {method: score.environment["device"] for method, score in scores_of(session).items()}
@@ -166,4 +166,4 @@ def test_a_defect_is_not_taken_for_lack_of_memory(calls: list[Call]) -> None:
 def test_out_of_fold_predictions_use_the_device(cache: Path, tmp_path: Path, calls: list[Call]) -> None:
     session = session_of(cache, tmp_path, "cuda")
     predict_out_of_fold(CachedFeatures(session, session.backbone(NET)[0]))
-    assert {(name, where) for name, where, _ in calls} == {("fit_path", "cuda")}
+    assert {(name, where) for name, where, _ in calls} == {("walk_path", "cuda")}

@@ -277,8 +277,8 @@ def test_nothing_is_fitted_twice(
     if part == "split":
         session.__dict__["splits"] = replace(session.splits, folds=())
     calls: list[int] = []
-    plain = logistic.fit_path
-    monkeypatch.setattr(logistic, "fit_path", lambda X, *rest, **on: calls.append(len(X)) or plain(X, *rest, **on))
+    plain = logistic.walk_path
+    monkeypatch.setattr(logistic, "walk_path", lambda X, *rest, **on: calls.append(len(X)) or plain(X, *rest, **on))
     probe.run(session)
     splits = session.splits
     rows = len(splits.train) + len(splits.val)
@@ -291,9 +291,9 @@ def test_a_refit_fits_the_selected_candidate_alone(
 ) -> None:
     session = Session(configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
     calls: list[list[float]] = []
-    plain = logistic.fit_path
+    plain = logistic.walk_path
     monkeypatch.setattr(
-        logistic, "fit_path", lambda X, y, k, l2s, **on: calls.append(list(l2s)) or plain(X, y, k, l2s, **on)
+        logistic, "walk_path", lambda X, y, k, l2s, **on: calls.append(list(l2s)) or plain(X, y, k, l2s, **on)
     )
     probe.run(session)
     score = {score.method: score for score in SCORES.load(session.reports)[0]}["probe-refit"]

@@ -50,7 +50,8 @@ _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
 _CURVE = 4
-"""Solutions that a start is extrapolated from; through three of them, starts need a fifth more products."""
+"""Solutions that a start is extrapolated from; through three of them, a path took 242 products
+instead of 218."""
 
 KNOWN = 8
 """Most recent solutions kept for extrapolation: some may be too close to each other."""
