@@ -11,8 +11,7 @@ import pytest
 from probeline.commands import baselines, probe
 from probeline.data.sampling import splits
 from probeline.errors import Diverged
-from probeline.evaluate import path_watch
-from probeline.evaluate.heads import exact
+from probeline.evaluate.heads import exact, path_watch
 from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.results.score import SCORES, Score

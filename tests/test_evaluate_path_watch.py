@@ -11,7 +11,7 @@ import pytest
 
 from probeline.evaluate.heads.exact import PROBE, PROBE_REFIT
 from probeline.evaluate.heads.method import FitSettings, Fold, Selection, make_fold
-from probeline.evaluate.path_watch import FAR_BELOW, RISES, SIGNIFICANT, PathWatch
+from probeline.evaluate.heads.path_watch import FAR_BELOW, RISES, SIGNIFICANT, PathWatch
 from probeline.evaluate.selection import select
 from probeline.evaluate.task import SingleLabel
 from probeline.heads.linear import Head

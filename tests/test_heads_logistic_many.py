@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from probeline.heads.linear import Certificate
-from probeline.heads.logistic import memory, newton, path, point, preconditioner, threads
+from probeline.heads.logistic import memory, newton, path, point, preconditioner
 from probeline.heads.logistic.centres import ClassCurvature
 from probeline.heads.logistic.cross_entropy import Rows, evaluate, logits_of, resident_rows
 from probeline.heads.logistic.memory import peak_bytes
@@ -303,7 +303,7 @@ def test_a_small_fit_uses_one_thread_and_gives_the_others_back(monkeypatch: pyte
         walk.close()
         assert set(seen) == {1}
         seen.clear()
-        monkeypatch.setattr(threads, "_SMALL", 0)
+        monkeypatch.setattr(path, "hessian_operations", lambda *_: 1e9)
         fit_path(X, y, 2, [1e-2])
     finally:
         torch.set_num_threads(before)

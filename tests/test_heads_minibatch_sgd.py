@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from probeline.heads.linear import decision
-from probeline.heads.minibatch import training
+from probeline.heads.minibatch import sgd, training
 from probeline.heads.minibatch.sgd import Setting, fit_sgd
 from probeline.heads.minibatch.training import TrainedHead, factors
 
@@ -244,3 +244,21 @@ def test_impossible_settings_are_refused(change: dict[str, Any], message: str) -
 def test_parts_outside_the_features_are_refused(part: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"(rows|columns) of a head must be"):
         fit(replace(ADAM, **part))
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(1280, 1), (40_000, 3)])
+def test_a_small_step_uses_one_thread_and_gives_the_others_back(
+    columns: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    plain = sgd.stream
+    monkeypatch.setattr(sgd, "stream", lambda *own: seen.append(torch.get_num_threads()) or plain(*own))
+    X = np.zeros((195, columns), np.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        fit_sgd(X, np.arange(195) % 2, 2, [Setting(lr=1e-3)], epochs=1, batch_size=256)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {expected}, "4 operations for each row of a batch, column and logit: 2e6 and 6e7"

@@ -93,6 +93,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+@functools.cache
 def installed(package: str) -> str | None:
     """Return an installed package's version, or None."""
     try:

@@ -19,7 +19,7 @@ from probeline.evaluate.heads.method import (
     Selection,
     describe_candidate,
 )
-from probeline.evaluate.path_watch import PathWatch
+from probeline.evaluate.heads.path_watch import PathWatch
 from probeline.evaluate.task import Task
 from probeline.heads.select import choose
 from probeline.types import FloatArray

@@ -27,8 +27,8 @@ from torch.nn.functional import logsigmoid
 from probeline.heads.checks import check_features, check_l2s, check_labelled
 from probeline.heads.class_weights import check_weights
 from probeline.heads.linear import Certificate
-from probeline.heads.logistic.threads import few_threads
 from probeline.heads.tensors import resident
+from probeline.heads.threads import few_threads, hessian_operations
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 TOLERANCE = 1e-6
@@ -154,7 +154,7 @@ def fit_ordinal_path(
     if len(present) < 2:
         raise ValueError("all rows have one rank")
     home = "cpu" if torch.device(device).type == "mps" else device
-    with few_threads(len(X), X.shape[1], 1, 1):
+    with few_threads(hessian_operations(len(X), X.shape[1], 1)):
         features = resident(X, home).float()
         problem, basis = _turned(features, resident(own.astype(np.int64), home), len(present), weights)
         at = problem.start()

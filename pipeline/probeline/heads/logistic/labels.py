@@ -25,8 +25,8 @@ from probeline.heads.logistic.path import (
     windows,
 )
 from probeline.heads.logistic.preconditioner import STRONG, Preconditioner
-from probeline.heads.logistic.threads import few_threads
 from probeline.heads.tensors import resident
+from probeline.heads.threads import few_threads, hessian_operations
 from probeline.types import AnyArray, BoolArray, FloatArray
 
 _HEADS = 96
@@ -98,7 +98,7 @@ def fit_label_path(
         nothing = Certificate(0.0, 0.0, 0, True)
         return [LabelHead(np.zeros((Y.shape[1], X.shape[1]), np.float32), bias.copy(), l2, nothing) for l2 in l2s]
     home = "cpu" if torch.device(device).type == "mps" else device
-    with few_threads(len(X), X.shape[1], int(varies.sum()), len(l2s)):
+    with few_threads(hessian_operations(len(X), X.shape[1], int(varies.sum()) * len(l2s))):
         features = resident(X, home)
         rows = _features_alone(features)
         losses = _losses(rows, Y[:, varies], known[:, varies], home)

@@ -21,8 +21,8 @@ from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resid
 from probeline.heads.logistic.memory import FEW, MANY, MEMORY, turns_rows
 from probeline.heads.logistic.newton import Solution, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
-from probeline.heads.logistic.threads import few_threads, is_small
 from probeline.heads.tensors import resident
+from probeline.heads.threads import SMALL_PRODUCT, few_threads, hessian_operations
 from probeline.types import AnyArray, FloatArray, IntArray
 
 TOLERANCE = 1e-6
@@ -219,7 +219,7 @@ def in_order(walk: Iterable[Sequence[Head]], l2s: Sequence[float]) -> list[Head]
 def _walk_rows(rows: Rows, l2s: Sequence[float], tolerance: float, max_iterations: int) -> Iterator[list[Head]]:
     """Yield the heads of each window, fitted on rows in memory."""
     count, columns = len(rows), rows.columns
-    threads = partial(few_threads, count, columns, rows.logits, len(l2s))
+    threads = partial(few_threads, hessian_operations(count, columns, rows.logits * len(l2s)))
     within, span = rows, None
     if columns > count:
         # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
@@ -239,7 +239,7 @@ def _walk_rows(rows: Rows, l2s: Sequence[float], tolerance: float, max_iteration
         with threads():  # while it is solved, not while its heads are in use elsewhere
             window = next(solving, None)
             if window is not None and span is not None:
-                window = [_spanning(head, span, rows) for head in window]
+                window = _spanning(window, span, rows)
         if window is None:
             return
         yield window
@@ -268,8 +268,8 @@ def solve_path(
         preconditioner = turned.preconditioner
     solved: dict[float, Tensor] = {}
     nothing = torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
-    has_matrices = rows.logits <= FEW and not is_small(len(rows), rows.columns, rows.logits)
-    strong = (_EARLY if has_matrices else STRONG) * scale
+    is_large = hessian_operations(len(rows), rows.columns, rows.logits) > SMALL_PRODUCT
+    strong = (_EARLY if is_large and rows.logits <= FEW else STRONG) * scale
     for window in windows(sorted(set(l2s), reverse=True), strong, most_at_once(rows, rows.logits)):
         l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
         requested = window[0] in l2s
@@ -296,12 +296,20 @@ def _with_absent(head: Head, present: IntArray, classes: int) -> Head:
     return replace(head, weight=weight, bias=bias)
 
 
-def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
-    """Return a head on the coordinates of `rows` along `span`, float64 [D, N], as one on the rows themselves."""
-    weight = (torch.from_numpy(head.weight).to(span) @ span.T).float().cpu().numpy()
-    objective, norm = _certify(rows, weight, head.bias, head.l2)
-    certificate = replace(head.certificate, gradient_norm=norm, objective=objective)
-    return replace(head, weight=weight, certificate=certificate)
+def _spanning(heads: Sequence[Head], span: Tensor, rows: Rows) -> list[Head]:
+    """Return heads on the coordinates of `rows` along `span`, float64 [D, N], as heads on the rows themselves."""
+    within = torch.from_numpy(np.stack([head.weight for head in heads])).to(span)
+    weights = (within @ span.T).float()
+    biases = torch.from_numpy(np.stack([head.bias for head in heads])).to(weights)
+    certificates = _certify(rows, weights, biases, [head.l2 for head in heads])
+    return [
+        replace(
+            head,
+            weight=weight,
+            certificate=replace(head.certificate, objective=objective, gradient_norm=norm),
+        )
+        for head, weight, objective, norm in zip(heads, weights.cpu().numpy(), *certificates, strict=True)
+    ]
 
 
 def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
@@ -353,13 +361,15 @@ def certify(
 ) -> tuple[float, float]:
     """Return a head's objective and the Euclidean norm of its gradient, in float64; `weights` [N] are the rows'."""
     rows = resident_rows(resident(X), resident(y), len(weight), _relative(weights, len(y), "cpu"))
-    return _certify(rows, weight, bias, l2)
+    objectives, norms = _certify(rows, torch.from_numpy(weight)[None], torch.from_numpy(bias)[None], [l2])
+    return objectives[0], norms[0]
 
 
-def _certify(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
-    at = torch.from_numpy(np.column_stack([weight, bias])).to(rows.y.device).double()[None]
-    objective, gradient = penalised(*evaluate_exactly(rows, at), at, at.new_tensor([l2]))
-    return float(objective), float(torch.linalg.vector_norm(gradient))
+def _certify(rows: Rows, weight: Tensor, bias: Tensor, l2s: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return objectives and the norms of their gradients for weights float32 [H, K, D] and biases [H, K]."""
+    at = torch.cat([weight, bias[..., None]], dim=2).double()
+    objectives, gradients = penalised(*evaluate_exactly(rows, at), at, at.new_tensor(l2s))
+    return objectives.tolist(), torch.linalg.vector_norm(gradients, dim=(1, 2)).tolist()
 
 
 def extrapolate(solved: dict[float, Tensor], l2: float, nothing: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from probeline.heads.minibatch.training import (
     stream,
     weights_on,
 )
+from probeline.heads.threads import SMALL_STEP, few_threads
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -95,7 +96,9 @@ def fit_sgd(
     heads: dict[int, TrainedHead] = {}
     for indices in _passes(settings, X.shape[1], classes):
         same_batches = [settings[index] for index in indices]
-        trained = _train(train, monitored, same_batches, classes=classes, epochs=epochs, batch_size=batch_size)
+        step = 4.0 * min(batch_size, len(y)) * X.shape[1] * classes * len(indices)
+        with few_threads(step, SMALL_STEP):
+            trained = _train(train, monitored, same_batches, classes=classes, epochs=epochs, batch_size=batch_size)
         heads.update(zip(indices, trained, strict=True))
     return [heads[index] for index in range(len(settings))]
 
