@@ -72,7 +72,7 @@ MAP_VERSION = 2
 LATENCY_VERSION = 1
 """Bump when forward passes are timed differently, or the fields of their record change their meaning."""
 
-DOCTOR_VERSION = 1
+DOCTOR_VERSION = 2
 """Bump when the doctor would have other findings in equal data, or the fields of its record change their meaning."""
 
 QUALITY_VERSION = 1
@@ -87,7 +87,7 @@ ROBUSTNESS_VERSION = 1
 TEXTS_VERSION = 1
 """Bump when equal texts would have other features, or the fields of their record change their meaning."""
 
-REPORT_VERSION = 20
+REPORT_VERSION = 21
 """Bump when equal scores would draw another report."""
 
 BOARD_VERSION = 1

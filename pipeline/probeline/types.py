@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+HashArray = npt.NDArray[np.uint64]
 AnyFloatArray = npt.NDArray[np.floating[Any]]
 AnyArray = npt.NDArray[Any]
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs
+from probeline.analysis.duplicates import (
+    SHIFT,
+    correlate,
+    group_identical,
+    other_pairs,
+    select_pairs,
+    usual_correlation,
+)
 from probeline.analysis.examined_images import NEIGHBOURS, ExaminedImages
 from probeline.analysis.label_errors import check_labels, confidence_thresholds, expected_flags, plant_errors
 from probeline.analysis.outliers import conformal_p_values, distance_threshold, neighbour_distances
@@ -29,6 +36,7 @@ from probeline.results.findings import (
     Duplicates,
     Findings,
     LabelErrors,
+    NearSearch,
     Outlier,
     Outliers,
     PairCounts,
@@ -40,6 +48,15 @@ from probeline.types import Backbone, BoolArray, FloatArray, IntArray
 
 SIMILARITY = 0.7
 """The least score of a near duplicate: cosine of its centred features x correlation of its grey levels."""
+
+BITS = 8
+"""Of 63 bits of perceptual hashes, how many may differ for the pixels of two images to be compared."""
+
+PIXELS = 0.95
+"""The least correlation of grey levels that makes near duplicates without the features."""
+
+CONTRAST = 4
+"""How many times closer to 1 it must be than the correlation of different images of the data set."""
 
 LEVEL = 0.01
 """Share of train and val that counts as outliers."""
@@ -116,6 +133,9 @@ def list_inputs(session: Session, backbone: Backbone) -> dict[str, Any]:
         "options": {
             "neighbours": NEIGHBOURS,
             "alike": SIMILARITY,
+            "bits": BITS,
+            "pixels": PIXELS,
+            "contrast": CONTRAST,
             "shift": SHIFT,
             "level": LEVEL,
             "listed": LISTED,
@@ -126,22 +146,33 @@ def list_inputs(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
 
 
+class _NearDuplicates(NamedTuple):
+    """Pairs int64 [p, 2], by cosine of features, correlation of pixels, and score, float32 [p]."""
+
+    pairs: IntArray
+    cosines: FloatArray
+    pixels: FloatArray
+    mirrored: BoolArray
+    scores: FloatArray
+    search: NearSearch
+
+
 def find_duplicates(images: ExaminedImages) -> Duplicates:
     """Return the exact and near duplicates."""
     content = images.content()
     identical = [(rows[0], other) for rows in group_identical(content) for other in rows[1:]]
     exact = np.array(identical, np.int64).reshape(-1, 2)
-    near, cosines, pixels, mirrored, compared = _find_near(images, content)
-    pairs = np.concatenate([exact, near])
+    near = _find_near(images, content)
+    pairs = np.concatenate([exact, near.pairs])
     is_exact = np.arange(len(pairs)) < len(exact)
     ones = np.ones(len(exact), np.float32)
-    cosines, pixels = np.concatenate([ones, cosines]), np.concatenate([ones, pixels])
-    mirrored = np.concatenate([np.zeros(len(exact), np.bool_), mirrored])
+    cosines, pixels, scores = (np.concatenate([ones, values]) for values in (near.cosines, near.pixels, near.scores))
+    mirrored = np.concatenate([np.zeros(len(exact), np.bool_), near.mirrored])
     conflict = images.labels[pairs[:, 0]] != images.labels[pairs[:, 1]]
     known = pairs < images.n_known
     regions = {"known": known.all(axis=1), "across": known[:, 0] & ~known[:, 1], "test": ~known.any(axis=1)}
     leaked_exact, leaked_near = (pairs[regions["across"] & kind, 1] - images.n_known for kind in (is_exact, ~is_exact))
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -cosines * pixels, ~is_exact, ~regions["across"]))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores, ~is_exact, ~regions["across"]))
     return Duplicates(
         regions={
             name: PairCounts(*(int((region & kind).sum()) for kind in (is_exact, ~is_exact, conflict)))
@@ -149,7 +180,7 @@ def find_duplicates(images: ExaminedImages) -> Duplicates:
         },
         leaked_exact=tuple(np.unique(leaked_exact).tolist()),
         leaked_near=tuple(np.setdiff1d(leaked_near, leaked_exact).tolist()),
-        compared=compared,
+        search=near.search,
         pairs=tuple(
             DuplicatePair(
                 first=images.reference(int(pairs[i, 0])),
@@ -158,33 +189,46 @@ def find_duplicates(images: ExaminedImages) -> Duplicates:
                 features=_round(cosines[i]),
                 pixels=_round(pixels[i]),
                 mirrored=bool(mirrored[i]),
+                score=_round(scores[i]),
             )
             for i in order[: LISTED["pairs"]]
         ),
     )
 
 
-def _find_near(
-    images: ExaminedImages, content: Sequence[str]
-) -> tuple[IntArray, FloatArray, FloatArray, BoolArray, int]:
-    """Return pairs int64 [p, 2] of near duplicates, cosine, pixels and mirrored of each, and how many were compared.
+def _find_near(images: ExaminedImages, content: Sequence[str]) -> _NearDuplicates:
+    """Return the pairs of near duplicates: neighbours by features or by hashes whose pixels agree.
 
     Without images there are none, since features alone do not tell near duplicates from images of one kind.
     """
     if not images.session.has_images:
         none = np.empty(0, np.float32)
-        return np.empty((0, 2), np.int64), none, none, np.empty(0, np.bool_), 0
+        return _NearDuplicates(np.empty((0, 2), np.int64), none, none, np.empty(0, np.bool_), none, NearSearch())
     known, test = images.neighbours
     candidates = [select_pairs(np.arange(len(images)), known.indices, known.cosines, SIMILARITY)]
     if test is not None:
         rows = images.n_known + np.arange(len(test.indices))
         candidates.append(select_pairs(rows, test.indices, test.cosines, SIMILARITY))
-    pairs, cosines = (np.concatenate(arrays) for arrays in zip(*candidates, strict=True))
+    hashed = images.near_hashes(BITS)
+    by_features = np.concatenate([pairs for pairs, _ in candidates])
+    by_hash = other_pairs(hashed.pairs, by_features)
+    pairs = np.concatenate([by_features, by_hash])
+    cosines = np.concatenate([*(cosines for _, cosines in candidates), images.cosines(by_hash)])
     differ = np.array([content[i] != content[j] for i, j in pairs.tolist()], np.bool_)
     pairs, cosines = pairs[differ], cosines[differ]
-    pixels, mirrored = correlate(images.inspected[0], pairs)
-    near = cosines * pixels >= SIMILARITY
-    return pairs[near], cosines[near], pixels[near], mirrored[near], len(pairs)
+    grey = images.inspected[0]
+    pixels, mirrored = correlate(grey, pairs)
+    least = max(PIXELS, 1 - (1 - usual_correlation(grey)) / CONTRAST)
+    scores = np.where(pixels >= least, pixels, cosines * pixels)
+    near = scores >= SIMILARITY
+    search = NearSearch(
+        compared=len(pairs),
+        hashed=int(differ[len(by_features) :].sum()),
+        crowded=len(hashed.crowded),
+        pixels=_round(least),
+        copied=int((np.bincount(pairs[near].ravel(), minlength=1) >= NEIGHBOURS).sum()),
+    )
+    return _NearDuplicates(pairs[near], cosines[near], pixels[near], mirrored[near], scores[near], search)
 
 
 def find_label_errors(images: ExaminedImages) -> LabelErrors:

@@ -1,9 +1,10 @@
-"""Duplicates: exact ones by content, near ones by features and then by pixels.
+"""Duplicates: exact ones by content, near ones by features or hashes and then by pixels.
 
 Near duplicates are two files of one shot: another encoding, size, brightness or contrast, mirrored, or shifted by a few
-pixels. Two images of similar things are not duplicates. Features find the candidates, whatever was done to the pixels;
-only pixels distinguish one shot from two. Barz and Denzler 2020, "Do we train on test data? Purging CIFAR of
-near-duplicates", Journal of Imaging 6(6), use the same two steps, the second by eye.
+pixels. Two images of similar things are not duplicates. Features find candidates, whatever was done to the pixels, and
+perceptual hashes find them whatever a network makes of small changes; only pixels distinguish one shot from two. Barz
+and Denzler 2020, "Do we train on test data? Purging CIFAR of near-duplicates", Journal of Imaging 6(6), use features
+and pixels, the latter by eye.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ FLAT = 2.0
 
 _BLOCK = 512
 """Pairs that are compared at once."""
+
+_SAMPLE = 500
+"""Images that are compared with all others to see how similar different images are."""
+
+_OTHERS = 10
+"""Images that a sampled image is compared with: more than there usually are of one shot."""
+
+_SHARE = 0.95
+"""Share of the sampled images that are less similar to others than what is returned."""
 
 _LUMINANCE = (77, 150, 29)
 """Of 256: red, green and blue of ITU-R BT.601."""
@@ -53,6 +63,16 @@ def select_pairs(
     return pairs, cosines[near][first]
 
 
+def other_pairs(pairs: IntArray, listed: IntArray) -> IntArray:
+    """Return the pairs int64 [p, 2] that are not among the listed ones, lower row first, each once, in ascending order.
+
+    The listed ones have their lower row first.
+    """
+    ordered = np.unique(np.sort(pairs, axis=1), axis=0)
+    rows = 1 + max(int(ordered.max(initial=0)), int(listed.max(initial=0)))
+    return ordered[~np.isin(ordered @ [rows, 1], listed @ [rows, 1])]
+
+
 def to_grey(pixels: PixelArray) -> PixelArray:
     """Return the grey levels uint8 [n, S, S] of RGB images uint8 [n, S, S, 3]."""
     grey = np.full(pixels.shape[:-1], 128, np.uint16)
@@ -73,6 +93,52 @@ def correlate(grey: PixelArray, pairs: IntArray) -> tuple[FloatArray, BoolArray]
         block = slice(start, start + _BLOCK)
         best[block], mirrored[block] = _correlate(grey[pairs[block, 0]], grey[pairs[block, 1]])
     return best, mirrored
+
+
+def has_structure(grey: PixelArray) -> BoolArray:
+    """Return which images, uint8 [n, S, S], can correlate with another one: a flat one correlates with none.
+
+    The norm of an image bounds that of every window of it, so no image is left out that :func:`correlate` could find
+    similar to another one.
+    """
+    rounding = 1e-4  # of a norm in float32: more than the 1,024 terms of its sum can add up to
+    least = FLAT * (grey.shape[1] - 2 * SHIFT) * (1 - rounding)
+    structured: BoolArray = _norms(grey) >= least
+    return structured
+
+
+def usual_correlation(grey: PixelArray) -> float:
+    """Return how similar different images of a data set are, as a correlation in [-1, 1].
+
+    95 % of a sample of images have a lower correlation with the tenth of the images that are most similar to them. So
+    duplicates, of which there are rarely ten, do not raise it, whereas handwritten digits or X-rays do, all of which
+    look alike. `grey` is uint8 [n, S, S]; the sample is spread evenly over it.
+    """
+    n, others = len(grey), min(_OTHERS, len(grey) - 1)
+    if others < 1:
+        return -1.0
+    rows = np.unique(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64))
+    sample = _unit_rows(grey[rows])
+    best = np.full((len(rows), others), -1, np.float32)
+    for start in range(0, n, _BLOCK):
+        products = sample @ _unit_rows(grey[start : start + _BLOCK]).T
+        own = np.flatnonzero((rows >= start) & (rows < start + _BLOCK))
+        products[own, rows[own] - start] = -1
+        best = np.partition(np.concatenate([best, products], axis=1), -others, axis=1)[:, -others:]
+    return float(np.quantile(best.min(axis=1), _SHARE))
+
+
+def _unit_rows(grey: PixelArray) -> FloatArray:
+    """Return images less their means, of length 1, as rows float32 [n, S * S]; a flat one is zero."""
+    norms = np.where(has_structure(grey), _norms(grey), np.inf).astype(np.float32)
+    rows: FloatArray = (grey - grey.mean(axis=(1, 2), keepdims=True, dtype=np.float32)).reshape(len(grey), -1)
+    return rows / norms[:, None]
+
+
+def _norms(grey: PixelArray) -> DoubleArray:
+    """Return the norm of each image minus its mean."""
+    norms: DoubleArray = grey.std(axis=(1, 2), dtype=np.float64) * grey.shape[1]
+    return norms
 
 
 def _correlate(first: PixelArray, second: PixelArray) -> tuple[FloatArray, BoolArray]:

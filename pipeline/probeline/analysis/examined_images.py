@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probeline.analysis.duplicates import to_grey
+from probeline.analysis.duplicates import has_structure, to_grey
+from probeline.analysis.perceptual_hash import NearHashes, hash_images, near_hashes
 from probeline.data.pixels.inspection import inspect_images
 from probeline.environment import cores
 from probeline.evaluate.features import CachedFeatures
 from probeline.heads.neighbours import nearest
 from probeline.identity import digest_bytes
 from probeline.images import PixelArray
+from probeline.metrics.features.rows import unit_rows
 from probeline.results.findings import ImageReference
 from probeline.session import Session
 from probeline.types import Backbone, BoolArray, FloatArray, IntArray, Split
@@ -89,7 +91,7 @@ class ExaminedImages:
         An image is not its own neighbour. The second is None if there are fewer than two test images.
         """
         n_known = self.n_known
-        X = self.features - self.features[:n_known].mean(axis=0, dtype=np.float64).astype(np.float32)
+        X = self.features - self._centre
         own = np.full(len(X), -1)
         own[:n_known] = np.arange(n_known)
         test = X[n_known:]
@@ -99,6 +101,41 @@ class ExaminedImages:
                 return known, None
             among_test = _search(test, test, np.arange(len(test)), bar.update)
             return known, Neighbours(n_known + among_test.indices, among_test.cosines)
+
+    @cached_property
+    def _centre(self) -> FloatArray:
+        """The mean features of the known images, float32 [D]."""
+        mean: FloatArray = self.features[: self.n_known].mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def cosines(self, pairs: IntArray) -> FloatArray:
+        """Return the cosine of the centred features of each pair, float32 [p] of pairs int64 [p, 2]."""
+        cosines = np.empty(len(pairs), np.float32)
+        for start in range(0, len(pairs), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            first, second = (unit_rows(self.features[pairs[block, end]] - self._centre) for end in (0, 1))
+            cosines[block] = np.einsum("ij,ij->i", first, second)
+        return cosines
+
+    def near_hashes(self, radius: int) -> NearHashes:
+        """Return pairs of images whose perceptual hashes differ in up to `radius` bits, as `neighbours` has them.
+
+        Each image is near to at most `NEIGHBOURS` known ones, and each test image to as many of test. Flat images,
+        which have no structure to compare, are left out.
+        """
+        grey, n_known = self.inspected[0], self.n_known
+        rows = np.flatnonzero(has_structure(grey))
+        hashes, known = hash_images(grey[rows]), int((rows < n_known).sum())
+        every = np.arange(len(rows))
+        with self.session.console.bar("comparing hashes", 2 * len(rows) - known, "image") as bar:
+            to_known = near_hashes(
+                hashes.take(every[:known]), hashes, np.where(every < known, every, -1), radius, NEIGHBOURS, bar.update
+            )
+            test = hashes.take(every[known:])
+            in_test = near_hashes(test, test, every[: len(rows) - known], radius, NEIGHBOURS, bar.update)
+        pairs = np.concatenate([to_known.pairs, in_test.pairs + known])
+        crowded = np.union1d(to_known.crowded, in_test.crowded + known)
+        return NearHashes(rows[pairs], rows[crowded])
 
     @cached_property
     def inspected(self) -> tuple[PixelArray, list[tuple[str, ...]]]:

@@ -44,18 +44,15 @@ class DuplicatePair:
     first: ImageReference
     second: ImageReference
     kind: Literal["exact", "near"]
-    """Equal content, or similar features and pixels."""
+    """Equal content, or similar pixels, with or without similar features."""
     features: Number
     """Cosine of their centred embeddings."""
     pixels: Number
     """Correlation of their grey levels at a small size."""
     mirrored: bool
     """Whether `pixels` compares one image with the mirror image of the other."""
-
-    @property
-    def score(self) -> float:
-        """What pairs are ranked by; 1 for equal content."""
-        return self.features * self.pixels
+    score: Number
+    """What pairs are ranked by: `pixels` if they suffice alone, or features x pixels; 1 for equal content."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,22 @@ class RegionMembers:
 
 
 @dataclass(frozen=True)
+class NearSearch:
+    """How near duplicates were searched; the defaults are those of a data set without images."""
+
+    compared: Count = 0
+    """Pairs whose pixels were compared."""
+    hashed: Count = 0
+    """Of these, how many only their hashes suggested."""
+    crowded: Count = 0
+    """Images with more near hashes than were compared."""
+    pixels: Number = 1.0
+    """The correlation of pixels that suffices without the features."""
+    copied: Count = 0
+    """Images with as many near duplicates as each has neighbours, or more."""
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Duplicate images of a data set."""
 
@@ -87,8 +100,7 @@ class Duplicates:
     """Positions in the test split of images with an exact duplicate in train or val."""
     leaked_near: tuple[int, ...]
     """The same for images with only a near one."""
-    compared: Count
-    """Pairs of neighbours whose pixels were compared."""
+    search: NearSearch
     pairs: tuple[DuplicatePair, ...]
     """The listed pairs: those of ``across`` first, then by score."""
 
@@ -194,6 +206,7 @@ class OptionMembers:
     """The thresholds of the search for duplicates."""
 
     alike: Number
+    bits: Count
     shift: Count
 
 

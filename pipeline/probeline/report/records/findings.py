@@ -50,7 +50,13 @@ def _duplicates(findings: Findings) -> str:
         if name != "across" and region.exact + region.near
     ]
     conflicts = sum(region.conflicts for region in duplicates.regions.values())
-    return "; ".join([leaked, *pairs, *([f"{conflicts:,} pairs have different labels"] if conflicts else [])])
+    search, most = duplicates.search, findings.outliers.neighbours
+    notes = [
+        (conflicts, "pairs have different labels"),
+        (search.crowded, f"images look like more than {most} others, of which the {most} most similar were compared"),
+        (search.copied, f"images have {most} near duplicates or more, as images have that merely look alike"),
+    ]
+    return "; ".join([leaked, *pairs, *(f"{count:,} {note}" for count, note in notes if count)])
 
 
 def _labels(findings: Findings) -> str:
@@ -110,11 +116,14 @@ def source_in_words(findings: Findings) -> str:
 def method_notes(findings: Findings) -> list[str]:
     """Return how all of it was found."""
     options, labels, near = findings.of["options"], findings.labels, findings.outliers.neighbours
+    search = findings.duplicates.search
     return [
-        f"Near duplicates: each image is compared with its {near} nearest by cosine of the centred features; "
-        f"{findings.duplicates.compared:,} pairs of {options['alike']} or more were compared in grey levels at 32 x 32 "
-        f"pixels, shifted by up to {options['shift']} and mirrored. The score is the cosine times the correlation of "
-        f"the grey levels; pairs of {options['alike']} or more are near duplicates.",
+        f"Near duplicates: {search.compared:,} pairs were compared in grey levels at 32 x 32 pixels, shifted by up to "
+        f"{options['shift']} and mirrored: of each image its {near} nearest by cosine of the centred features, if it "
+        f"is {options['alike']} or more, and its {near} nearest by perceptual hash, if up to {options['bits']} of 63 "
+        f"bits differ ({search.hashed:,} pairs by hash alone). The score is the correlation of the grey levels if that "
+        f"is {search.pixels:.3g} or more, otherwise the cosine times the correlation; pairs of {options['alike']} or "
+        "more are near duplicates.",
         f"Suspect labels: out-of-fold probabilities of the exact probe (l2 {labels.l2:.3g}, {labels.folds} folds, "
         f"temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % on train and val. A label is "
         "suspect if, of the classes with at least their mean probability, the likeliest is another one (confident "

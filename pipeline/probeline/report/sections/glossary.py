@@ -216,7 +216,7 @@ TERMS = (
     Term("draw", "One random subset of the train images.", lambda content: bool(content.curves)),
     Term(
         "near duplicate",
-        "One of two images with similar features and pixels; leaked, if one is in test and the other is not.",
+        "One of two images of one shot, by their features and pixels; leaked, if one is in test and the other is not.",
         _has_findings,
     ),
     Term("suspect label", "A label that out-of-fold probe and neighbours contradict.", _has_findings),
