@@ -20,6 +20,7 @@ from probeline.results.findings import (
     Findings,
     ImageReference,
     LabelErrors,
+    NearSearch,
     Outlier,
     Outliers,
     PairCounts,
@@ -89,7 +90,7 @@ def seen(row: int, role: str = "train", label: int = 0) -> ImageReference:
 
 def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Findings:
     """Return findings in three classes."""
-    options = {"alike": 0.7, "shift": 2, "neighbours": 10}
+    options = {"alike": 0.7, "bits": 8, "shift": 2, "neighbours": 10}
     return Findings(
         backbone="mobilenet_v2",
         weights="IMAGENET1K_V1",
@@ -107,10 +108,10 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
             },
             leaked_exact=exact,
             leaked_near=near,
-            compared=1234,
+            search=NearSearch(compared=1234, by_hash=56, crowded=0, pixels=0.95, copied=0),
             pairs=(
-                DuplicatePair(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False),
-                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True),
+                DuplicatePair(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False, 1.0),
+                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True, 0.8645),
             ),
         ),
         labels=LabelErrors(

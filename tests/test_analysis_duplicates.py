@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs, to_grey
+from probeline.analysis import duplicates
+from probeline.analysis.duplicates import (
+    SHIFT,
+    correlate,
+    group_identical,
+    has_structure,
+    other_pairs,
+    select_pairs,
+    to_grey,
+    usual_correlation,
+)
 from probeline.images import PixelArray
 from probeline.types import BoolArray, FloatArray
 
@@ -99,6 +109,39 @@ def test_the_value_is_the_correlation_of_the_best_window() -> None:
         for x in range(2 * SHIFT + 1)
     )
     np.testing.assert_allclose(beside(a[None], b[None])[0], [best], rtol=1e-5)
+
+
+def test_pairs_that_are_listed_already_are_left_out() -> None:
+    pairs = np.array([[3, 1], [1, 3], [0, 2], [5, 4], [0, 1]])
+    assert other_pairs(pairs, np.array([[0, 1], [2, 9]])).tolist() == [[0, 2], [1, 3], [4, 5]]
+    assert other_pairs(pairs[:0], np.array([[0, 1]])).shape == (0, 2)
+    assert other_pairs(pairs, pairs[:0]).tolist() == [[0, 1], [0, 2], [1, 3], [4, 5]]
+
+
+def test_only_images_that_correlate_with_none_are_without_structure() -> None:
+    rng = np.random.default_rng(3)
+    # Noise of all strengths around the limit, which lies at a norm of FLAT x 28 and here at a deviation of 1.75.
+    noise = rng.standard_normal((400, S, S)) * np.linspace(1.6, 2.2, 400)[:, None, None]
+    images = np.clip(128 + noise, 0, 255).round().astype(np.uint8)
+    found, _ = beside(images, images)
+    structured = has_structure(images)
+    assert not (found > 0)[~structured].any()
+    assert 0 < structured.sum() < len(images)
+    assert (found > 0).any()
+
+
+def test_the_usual_correlation_is_that_with_the_tenth_most_similar_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    images = np.stack([cut(one) for one in pictures(120)])
+    correlations = np.corrcoef(images.reshape(120, -1).astype(np.float64))
+    np.fill_diagonal(correlations, -1)
+    tenth = np.sort(correlations, axis=1)[:, -10]
+    np.testing.assert_allclose(usual_correlation(images), np.quantile(tenth, 0.95), atol=1e-5)
+    # Nine copies of every image raise it by no more than their own difference.
+    copies = np.repeat(images, 9, axis=0)
+    assert usual_correlation(copies) < usual_correlation(images) + 0.2 < 0.95
+    assert usual_correlation(np.repeat(images, 12, axis=0)) > 0.999
+    assert usual_correlation(images[:1]) == -1
 
 
 def test_noise_is_like_no_other_noise() -> None:

@@ -18,11 +18,12 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from threadpoolctl import threadpool_limits
 
+from made_photos import photo_patches
 from made_scores import judged, make_score
 from probeline.analysis import data_checks
-from probeline.analysis.data_checks import LEVEL, LISTED, SIMILARITY
+from probeline.analysis.data_checks import BITS, CONTRAST, LEVEL, LISTED, PIXELS, SIMILARITY
 from probeline.analysis.duplicates import SHIFT
-from probeline.analysis.examined_images import NEIGHBOURS
+from probeline.analysis.examined_images import NEIGHBOURS, ExaminedImages
 from probeline.commands import compare, doctor, extract
 from probeline.evaluate.heads import exact
 from probeline.identity import HEADS_VERSION
@@ -146,6 +147,37 @@ def test_leaked_images_are_places_in_the_test_split(root: Path, found: Findings)
     assert (regions["across"].exact, regions["across"].near, regions["across"].conflicts) == (1, 3, 0)
     assert (regions["known"].exact, regions["known"].near, regions["known"].conflicts) == (1, 1, 1)
     assert (regions["test"].exact, regions["test"].near) == (0, 0)
+
+
+def test_copies_whose_features_are_not_similar_are_found_by_their_pixels(tmp_path: Path) -> None:
+    patches, rng = photo_patches(), np.random.default_rng(0)
+    grey = np.stack([np.asarray(image.convert("L"), np.float64) for image in patches])
+    structured = np.flatnonzero(grey.std(axis=(1, 2)) > 20)  # coding changes the hashes of smooth ones
+    copied, turned, dimmed = np.sort(rng.choice(structured, (3, 10), replace=False), axis=1).tolist()
+    folder = tmp_path / "pictures"
+    for part, rows in (("train", range(len(patches))), ("test", [*copied, *turned, *dimmed])):
+        for row in rows:
+            (folder / part / COLOURS[row % 3]).mkdir(parents=True, exist_ok=True)
+            image = patches[row]
+            if part == "train":
+                image.save(folder / part / COLOURS[row % 3] / f"{row:03d}.png")
+                continue
+            image = ImageOps.mirror(image) if row in turned else image
+            image = ImageEnhance.Brightness(image).enhance(0.8) if row in dimmed else image
+            image.save(folder / part / COLOURS[row % 3] / f"{row:03d}.jpg", quality=60)
+    session, _ = inputs_of(tmp_path)
+    images = ExaminedImages(session, session.backbone("squeezenet1_1")[0])
+    # Features of which no two agree: in 64 dimensions a cosine of 0.7 has a chance below exp(-64 x 0.49 / 2), 2e-7.
+    images.__dict__["features"] = rng.standard_normal((len(images), 64), np.float32)
+    found = data_checks.find_duplicates(images)
+    pairs = {(Path(pair.first.sample_id).stem, Path(pair.second.sample_id).stem) for pair in found.pairs}
+    assert pairs == {(f"{row:03d}", f"{row:03d}") for row in (*copied, *turned, *dimmed)}
+    assert {Path(pair.second.sample_id).stem for pair in found.pairs if pair.mirrored} == {
+        f"{row:03d}" for row in turned
+    }
+    assert all(pair.features < SIMILARITY <= PIXELS <= pair.pixels == pair.score for pair in found.pairs)
+    assert found.regions["across"].near == len(found.leaked_near) == 30
+    assert found.search.by_hash == found.search.compared >= 30
 
 
 def test_planted_wrong_labels_are_ranked_first(found: Findings) -> None:
@@ -272,6 +304,7 @@ def test_its_options_are_part_of_its_key(root: Path, found: Findings) -> None:
     session, _ = inputs_of(root)
     inputs = data_checks.list_inputs(session, session.backbone("squeezenet1_1")[0])
     wanted = {"neighbours": NEIGHBOURS, "alike": SIMILARITY, "shift": SHIFT, "level": LEVEL, "listed": LISTED}
+    wanted |= {"bits": BITS, "pixels": PIXELS, "contrast": CONTRAST}
     assert {name: inputs["options"][name] for name in wanted} == wanted
     assert found.of["options"] == inputs["options"]
 

@@ -107,6 +107,16 @@ def test_findings_in_words() -> None:
     ]
 
 
+def test_pairs_that_were_not_compared_and_images_that_look_alike_are_counted() -> None:
+    doctor = make_doctor()
+    search = replace(doctor.duplicates.search, crowded=1234, copied=57)
+    line = findings_in_words(replace(doctor, duplicates=replace(doctor.duplicates, search=search)))[0]
+    assert line.endswith(
+        "; 2 pairs have different labels; 1,234 images have hashes near more than 10 others, of which the 10 nearest "
+        "were compared; 57 images have 10 near duplicates or more, as images have that merely look alike"
+    )
+
+
 def test_even_classes_are_one_line() -> None:
     doctor = make_doctor()
     even = {role: replace(spread, ratio=1.05, empty=()) for role, spread in doctor.balance.items()}
@@ -142,7 +152,9 @@ def test_the_section_tables_what_was_found() -> None:
     (remote,) = table(text, 3)
     assert (remote["Outlier"], remote["Distance"], remote["p"]) == ("test/00002", "0.930", "0.001")
     assert "1234" not in text
-    assert "1,234 pairs of 0.7 or more" in text
+    assert "1,234 pairs were compared" in text
+    assert "up to 8 of 63 bits differ (56 pairs by hash alone)" in text
+    assert "The score is the correlation of the grey levels if that is 0.95 or more, otherwise" in text
     assert "Without exact duplicates" not in section(make_doctor(exact=()), scores)
 
 

@@ -50,7 +50,7 @@ SIMILARITY = 0.7
 """The least score of a near duplicate: cosine of its centred features x correlation of its grey levels."""
 
 BITS = 8
-"""Of 63 bits of perceptual hashes, how many may differ for the pixels of two images to be compared."""
+"""Of the 63 bits of perceptual hashes, how many may differ for the pixels of two images to be compared."""
 
 PIXELS = 0.95
 """The least correlation of grey levels that makes near duplicates without the features."""
@@ -197,7 +197,7 @@ def find_duplicates(images: ExaminedImages) -> Duplicates:
 
 
 def _find_near(images: ExaminedImages, content: Sequence[str]) -> _NearDuplicates:
-    """Return the pairs of near duplicates: neighbours by features or by hashes whose pixels agree.
+    """Return the pairs of near duplicates: neighbours by features or by hash whose pixels agree.
 
     Without images there are none, since features alone do not tell near duplicates from images of one kind.
     """
@@ -209,6 +209,8 @@ def _find_near(images: ExaminedImages, content: Sequence[str]) -> _NearDuplicate
     if test is not None:
         rows = images.n_known + np.arange(len(test.indices))
         candidates.append(select_pairs(rows, test.indices, test.cosines, SIMILARITY))
+    grey = images.inspected[0]
+    least = max(PIXELS, 1 - (1 - usual_correlation(grey)) / CONTRAST)
     hashed = images.near_hashes(BITS)
     by_features = np.concatenate([pairs for pairs, _ in candidates])
     by_hash = other_pairs(hashed.pairs, by_features)
@@ -216,14 +218,12 @@ def _find_near(images: ExaminedImages, content: Sequence[str]) -> _NearDuplicate
     cosines = np.concatenate([*(cosines for _, cosines in candidates), images.cosines(by_hash)])
     differ = np.array([content[i] != content[j] for i, j in pairs.tolist()], np.bool_)
     pairs, cosines = pairs[differ], cosines[differ]
-    grey = images.inspected[0]
     pixels, mirrored = correlate(grey, pairs)
-    least = max(PIXELS, 1 - (1 - usual_correlation(grey)) / CONTRAST)
     scores = np.where(pixels >= least, pixels, cosines * pixels)
     near = scores >= SIMILARITY
     search = NearSearch(
         compared=len(pairs),
-        hashed=int(differ[len(by_features) :].sum()),
+        by_hash=int(differ[len(by_features) :].sum()),
         crowded=len(hashed.crowded),
         pixels=_round(least),
         copied=int((np.bincount(pairs[near].ravel(), minlength=1) >= NEIGHBOURS).sum()),

@@ -80,10 +80,10 @@ class NearSearch:
 
     compared: Count = 0
     """Pairs whose pixels were compared."""
-    hashed: Count = 0
-    """Of these, how many only their hashes suggested."""
+    by_hash: Count = 0
+    """Of these, how many only their hashes suggested, not their features."""
     crowded: Count = 0
-    """Images with more near hashes than were compared."""
+    """Images whose hash is near those of more images than were compared."""
     pixels: Number = 1.0
     """The correlation of pixels that suffices without the features."""
     copied: Count = 0

@@ -53,7 +53,7 @@ def _duplicates(findings: Findings) -> str:
     search, most = duplicates.search, findings.outliers.neighbours
     notes = [
         (conflicts, "pairs have different labels"),
-        (search.crowded, f"images look like more than {most} others, of which the {most} most similar were compared"),
+        (search.crowded, f"images have hashes near more than {most} others, of which the {most} nearest were compared"),
         (search.copied, f"images have {most} near duplicates or more, as images have that merely look alike"),
     ]
     return "; ".join([leaked, *pairs, *(f"{count:,} {note}" for count, note in notes if count)])
@@ -121,9 +121,9 @@ def method_notes(findings: Findings) -> list[str]:
         f"Near duplicates: {search.compared:,} pairs were compared in grey levels at 32 x 32 pixels, shifted by up to "
         f"{options['shift']} and mirrored: of each image its {near} nearest by cosine of the centred features, if it "
         f"is {options['alike']} or more, and its {near} nearest by perceptual hash, if up to {options['bits']} of 63 "
-        f"bits differ ({search.hashed:,} pairs by hash alone). The score is the correlation of the grey levels if that "
-        f"is {search.pixels:.3g} or more, otherwise the cosine times the correlation; pairs of {options['alike']} or "
-        "more are near duplicates.",
+        f"bits differ ({search.by_hash:,} pairs by hash alone). The score is the correlation of the grey levels if "
+        f"that is {search.pixels:.3g} or more, otherwise the cosine times the correlation; pairs of "
+        f"{options['alike']} or more are near duplicates.",
         f"Suspect labels: out-of-fold probabilities of the exact probe (l2 {labels.l2:.3g}, {labels.folds} folds, "
         f"temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % on train and val. A label is "
         "suspect if, of the classes with at least their mean probability, the likeliest is another one (confident "
