@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT_ELSEWHERE = {
     "index.md": "README.md",
     "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
     "design/rooms.md": "pipeline/README.md",
     "reference/cache-format.md": "cache/README.md",
     "reference/report-format.md": "reports/README.md",

@@ -35,7 +35,14 @@ def read(file: str) -> str:
     return (ROOT / file).read_text(encoding="utf-8")
 
 
-OUTSIDE_DOCS = ["README.md", "CHANGELOG.md", "pipeline/README.md", "cache/README.md", "reports/README.md"]
+OUTSIDE_DOCS = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "pipeline/README.md",
+    "cache/README.md",
+    "reports/README.md",
+]
 PAGES = [*OUTSIDE_DOCS, *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*.md"))]
 """Every page that people write."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from probeline.estimator import LinearProbe
     from probeline.export.loading import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Board": "api.reports",
