@@ -33,6 +33,8 @@ from probeline.results.score import SCORES
 from probeline.results.store import RecordKind, SkippedFile
 
 FILES = Path(__file__).parent / "made_by_0_1_0"
+LATER_FILES = Path(__file__).parent / "made_by_0_2_0"
+"""Files in formats that changed after the first ones, laid over these."""
 
 NET = "--backbone timm:test_efficientnet --weights net.safetensors --image-size 32 --device cpu"
 PICTURES = f"--dataset folder:pictures {NET}"
@@ -230,6 +232,22 @@ def test_findings_of_the_doctor_are_made_again_next_to_the_old_ones(old: Path, r
     assert [image["image"] for image in was["outliers"]["remote"]] == [
         image["image"] for image in again["outliers"]["remote"]
     ]
+
+
+def test_findings_of_0_2_0_are_up_to_date(old: Path, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(LATER_FILES / "reports", old / "reports", dirs_exist_ok=True)
+    folder = old / "reports" / "folder--pictures"
+    (record,), (skipped,) = FINDINGS.load(folder)
+    assert "version 1" in skipped.reason
+    file = FINDINGS.path_of(folder, record)
+    assert FINDINGS.save(tmp_path / "again", record).read_bytes() == file.read_bytes()
+    before = snapshot(folder)
+    (told,) = run(f"doctor {PICTURES}")
+    assert old / told["file"] == file
+    assert snapshot(folder) == before
+    run(f"compare {PICTURES}".removesuffix(" --device cpu"))
+    shown = json.loads((folder / "report.json").read_bytes())["doctor"]
+    assert shown["duplicates"]["search"] == encode(record)["duplicates"]["search"]
 
 
 LATER = ("anatomy-", "histogram-", ".data", "knn-weighted-", "centroid-shrunken-")
