@@ -111,7 +111,7 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
             search=NearSearch(compared=1234, by_hash=56, crowded=0, pixels=0.95, copied=0),
             pairs=(
                 DuplicatePair(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False, 1.0),
-                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True, 0.8645),
+                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True, 0.91 * 0.95),
             ),
         ),
         labels=LabelErrors(
