@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import probeline
 from probeline import environment
 
 
@@ -109,3 +110,8 @@ def test_a_gpu_is_counted_among_the_visible_ones(
 
 def test_what_is_measured_on_tells_the_processors() -> None:
     assert environment.environment()["cores"] == environment.cores() >= 1
+
+
+def test_the_version_is_that_of_the_code_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "installed", lambda name: "0.0.1" if name == "probeline" else None)
+    assert environment.environment()["probeline"] == probeline.__version__

@@ -42,11 +42,12 @@ def test_the_citation_agrees_with_the_project() -> None:
     assert set(PROJECT["keywords"]) - {"HDF5"} <= set(keywords)
 
 
-def test_this_python_is_named_among_those_that_are_supported() -> None:
-    named = {
-        one.rpartition(" ")[2] for one in PROJECT["classifiers"] if one.startswith("Programming Language :: Python")
-    }
-    assert min(named - {"3"}, key=lambda version: int(version.partition(".")[2])) == PROJECT["requires-python"][2:]
+PYTHONS = {one.rpartition(" ")[2] for one in PROJECT["classifiers"] if re.search(r":: Python :: 3\.", one)}
+"""The versions of Python that the project says it was tested with."""
+
+
+def test_the_oldest_python_is_among_those_that_were_tested() -> None:
+    assert ">=" + min(PYTHONS, key=lambda version: int(version.partition(".")[2])) == PROJECT["requires-python"]
 
 
 # The image
@@ -78,8 +79,9 @@ def test_the_image_runs_the_steps_that_are_checked() -> None:
     assert set(extras[0].split(",")) <= set(PROJECT["optional-dependencies"])
 
 
-def test_the_image_writes_where_the_program_does_and_not_as_root() -> None:
+def test_the_image_has_a_tested_python_and_writes_where_the_program_does_but_not_as_root() -> None:
     by_word = dict(instructions())
+    assert re.fullmatch(r"python:(3\.\d+)-slim", by_word["FROM"]).group(1) in PYTHONS
     assert by_word["USER"] == "probeline"
     assert by_word["ENTRYPOINT"] == '["probeline"]'
     settings = Settings()

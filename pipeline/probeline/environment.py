@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from probeline import __version__
 from probeline.errors import MissingExtra
 from probeline.files.reading import TEXT, read_text
 
@@ -127,7 +128,8 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
         "python": platform.python_version(),
         **({"driver": driver} if (driver := _driver()) else {}),
         **versions,
-        "probeline": installed("probeline") or "source",
+        # Not that of the installed metadata, which an editable installation keeps while its sources change.
+        "probeline": __version__,
     }
 
 
