@@ -1,9 +1,10 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve robustness pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve robustness pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu bench-peers lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
+PEERS  ?= .venv-peers
 SOURCES = pipeline tests docs/hooks.py
 PROBELINE = @$(VENV)/bin/probeline
 
@@ -76,7 +77,8 @@ help:  ## show the targets and their variables
 	@echo '  pictures     MAP=tsne   robustness  CORRUPTIONS="fog snow:3" OOD=DATASET'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv REPORT_BY=FILE.csv:COLUMN COSTS="a=1 b=20"'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT=   similar  IMAGES="train:7 a.jpg" COUNT= APPROXIMATE=1'
-	@echo '  recipe, board  NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
+	@echo '  recipe, board  NAME=   bench-heads, bench-gpu, bench-peers  ONLY=   bench-peers  ARGS='
+	@echo '  environment  PYTHON= VENV= PEERS='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
 
 $(VENV)/bin/python:
@@ -97,6 +99,16 @@ $(VENV)/onnx: $(VENV)/demo
 
 $(VENV)/docs: $(VENV)/demo
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# Peers want other versions than the suite does, so they have an environment of their own. The constraints are those of
+# constraints.txt but for what the peers refuse.
+PEER_FILES = tests/bench_peers/requirements.txt tests/bench_peers/requirements-alone.txt
+$(PEERS)/ready: pyproject.toml constraints.txt $(PEER_FILES)
+	@$(PYTHON) -m venv $(PEERS)
+	@grep -v -e '^pillow==' -e '^pandas==' constraints.txt > $(PEERS)/constraints.txt
+	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -c $(PEERS)/constraints.txt -e '.[timm]' -r $(word 1,$(PEER_FILES))
+	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check --no-deps --ignore-requires-python -r $(word 2,$(PEER_FILES))
 	@touch $@
 
 demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratch on bundled data and weights
@@ -203,6 +215,9 @@ bench-heads: $(VENV)/dev  ## time heads against scikit-learn and plain loops, on
 
 bench-gpu: $(VENV)/dev  ## measure a GPU's limits, and extraction, heads and training compared with them, in less than ten minutes
 	@$(VENV)/bin/python tests/bench_gpu $(call option,DEVICE,device) $(call option,ONLY,only)
+
+bench-peers: $(PEERS)/ready  ## run the same jobs with Probeline and with other tools, in an environment of their own (ARGS="--only number")
+	@$(PEERS)/bin/python tests/bench_peers $(call quoted,DATA,data) $(call option,ONLY,only) $(ARGS)
 
 clean:  ## remove what was built; embeddings, scores and data stay
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info
