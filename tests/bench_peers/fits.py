@@ -43,7 +43,7 @@ def probeline_torchgeo(folder: Path) -> dict[str, Any]:
 
 
 def probeline_whole(folder: Path) -> dict[str, Any]:
-    """Probeline's `probe-refit` as a user has it: features standardised, its own 45 values of l2, temperature fitted."""
+    """Probeline's `probe-refit` as users have it: features standardised, its own 45 values of l2, a temperature."""
     import probeline
 
     arrays = load(folder)

@@ -133,7 +133,7 @@ def agreement(folder: Path, data: str, ours: str, theirs: str) -> dict[str, Any]
 
 
 def _row_of(rows: dict[str, Any], path: Path) -> Any:
-    names = [name for name in rows if name.endswith("/".join(path.parts[-3:])) or name.endswith(path.name)]
+    names = [name for name in rows if name.endswith(("/".join(path.parts[-3:]), path.name))]
     return rows[names[0]] if len(names) == 1 else None
 
 
