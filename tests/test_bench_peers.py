@@ -1,4 +1,4 @@
-"""The benchmark with peers: what is planted, how heads and findings are judged, and that the page says what was found."""
+"""The benchmark with peers: what is planted, how heads and findings are judged, and that the page has the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,7 +169,7 @@ def test_a_cache_is_damaged_in_one_place(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_process_is_measured_from_outside_and_can_be_killed() -> None:
+def test_a_process_is_measured_from_outside() -> None:
     busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint('done')"
     found = run_process([sys.executable, "-c", busy])
     assert found["status"] == 0
@@ -178,10 +177,6 @@ def test_a_process_is_measured_from_outside_and_can_be_killed() -> None:
     assert found["cpu_seconds"] >= 0.3
     assert found["seconds"] >= 0.3
     assert found["peak_bytes"] > 1e6
-    started = time.perf_counter()
-    killed = run_process([sys.executable, "-c", "import time; time.sleep(60)"], kill_after=0.2)
-    assert killed["status"] == -9
-    assert time.perf_counter() - started < 30  # of the 60 that it would sleep
 
 
 def test_a_contender_that_fails_is_named_and_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,9 @@ others without a word, or an error; and how many images went through the net aga
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ NOTABLE = 1e-3
 
 
 class Counting:
-    """Counts the images that go through a net, by a hook on its first layer."""
+    """Counts the images that go through a net, by a hook on its first layer; kills the process at a count."""
 
-    def __init__(self) -> None:
-        self.images = 0
+    def __init__(self, kill_at: int = 0) -> None:
+        self.images, self.kill_at = 0, kill_at
 
     def __call__(self, _: Any, inputs: tuple[Any, ...]) -> None:
+        if self.kill_at and self.images >= self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         self.images += len(inputs[0])
 
 
@@ -154,10 +158,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def extract(folder: Path, name: str, data: str, cache: str) -> dict[str, Any]:
-    """Extract everything into a cache: what is killed, and what is then run to the end."""
-    count = Counting()
+def extract(folder: Path, name: str, data: str, cache: str, kill_at: int = 0) -> dict[str, Any]:
+    """Extract everything into a cache, killed without notice before more than `kill_at` images went through the net."""
+    count = Counting(kill_at)
     rows = READERS[name](data, 0, count)(Path(cache))
-    left = [path for path in _files(Path(cache)) if path.suffix in (".tmp", ".part") or ".tmp" in path.name]
-    np.save(folder / f"{name}-rows.npy", rows)
+    left = [path.name for path in _files(Path(cache)) if path.suffix in (".tmp", ".part") or ".tmp" in path.name]
     return {"images": len(rows), "run": count.images, "files_left_over": len(left)}

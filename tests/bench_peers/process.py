@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,10 @@ def _cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def run_process(
-    command: list[str], environment: Mapping[str, str] | None = None, kill_after: float | None = None
-) -> dict[str, Any]:
-    """Run a command and return its seconds, its peak memory, its exit status and the last 4,000 characters it wrote.
-
-    After `kill_after` seconds the process is killed, without a chance to tidy up.
-    """
+def run_process(command: list[str]) -> dict[str, Any]:
+    """Run a command and return its seconds, its peak memory, its exit status and the last 4,000 characters it wrote."""
     clock = time.perf_counter()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
-    ) as process:
-        if kill_after is not None:
-            time.sleep(kill_after)
-            process.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -60,7 +50,7 @@ def run_process(
     }
 
 
-def ask(contender: str, folder: Path, kill_after: float | None = None, **options: Any) -> dict[str, Any]:
+def ask(contender: str, folder: Path, **options: Any) -> dict[str, Any]:
     """Run one contender, ``module.function``, in a fresh process; return what it found and what the process took.
 
     One that fails is an ``error`` with the end of what it wrote, so that it does not stop the others.
@@ -68,10 +58,11 @@ def ask(contender: str, folder: Path, kill_after: float | None = None, **options
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
     command = [sys.executable, str(CHILD), contender, str(folder), json.dumps(options)]
-    whole = run_process(command, kill_after=kill_after)
+    whole = run_process(command)
     output = whole.pop("output")
-    if kill_after is not None:
-        return {"process": whole}
+    if whole["status"] == -signal.SIGKILL:
+        print(f"  {contender} was killed", flush=True)
+        return {"process": whole, "error": "killed"}
     if whole["status"] or not answer.exists():
         print(f"  {contender} failed ({whole['status']}): {output.strip().splitlines()[-1:]}", flush=True)
         return {"process": whole, "error": output[-1500:]}

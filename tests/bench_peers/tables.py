@@ -41,7 +41,10 @@ def tables(found: Result) -> dict[str, str]:
 
 
 def _number(found: Result) -> str:
-    header = ("contender", "cold, work", "cold, whole process", "warm, work", "warm, whole process", "test top-1 %")
+    header = (
+        *("contender", "cold, work: CPU s (wall s)", "cold, whole process", "warm, work", "warm, whole process"),
+        "test top-1 %",
+    )
     lines = []
     for name in found["cold"]:
         cold, warm = (_finished(found[state].get(name, ())) for state in ("cold", "warm"))
@@ -68,20 +71,15 @@ def _cache(found: Result) -> str:
         ("**one deleted file**, trials", lambda run: f"{run['damage']['delete']['trials']}"),
         ("right features", lambda run: f"{run['damage']['delete']['same']}"),
         ("images run again, on average", lambda run: _average(run, "delete")),
-        *(
-            (f"**killed** after {share:.0%} of a cold run's time: images run again, of 397", _killed(share))
-            for share in sorted({kill["share"] for run in found.values() for kill in run["kills"]})
-        ),
+        ("**killed** after images, of 397", lambda run: f"{run['kill_at']}"),
+        ("images run by the next extraction", lambda run: f"{run['after_kill']['run']}"),
+        ("files left over", lambda run: f"{run['after_kill']['files_left_over']}"),
     ]
     return table(header, [(title, *(get(run) for run in found.values())) for title, get in rows])
 
 
 def _average(run: Result, kind: str) -> str:
     return f"{run['damage'][kind]['run_again'] / run['damage'][kind]['trials']:.1f}"
-
-
-def _killed(share: float) -> Callable[[Result], str]:
-    return lambda run: next(f"{kill['run']}" for kill in run["kills"] if kill["share"] == share)
 
 
 def _extraction(found: Result) -> str:
