@@ -157,6 +157,7 @@ def test_an_early_stop_shows_in_the_objective() -> None:
     assert judged["exact"] == {"at_minimum": 3, "worst_excess": 0.0}
     assert judged["early"] == {"at_minimum": 1, "worst_excess": pytest.approx(1.0)}
     assert judged["near"]["at_minimum"] == 3
+    assert excesses({}) == {}
 
 
 def test_a_cache_is_damaged_in_one_place(tmp_path: Path) -> None:

@@ -61,10 +61,19 @@ def main() -> None:
     for name in only:
         print(f"{name}: {CONTESTS[name].__doc__}", flush=True)
         result = CONTESTS[name](options)
-        found[name] = {**found.get(name, {}), **result} if options.contenders else result
+        found[name] = merge(found.get(name, {}), result) if options.contenders else result
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"written: {out}")
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return what was found earlier with what was found now: other contenders keep their results."""
+    both = {**old, **new}
+    for name in old.keys() & new.keys():
+        if isinstance(old[name], dict) and isinstance(new[name], dict):
+            both[name] = merge(old[name], new[name])
+    return both
 
 
 def versions() -> dict[str, str]:

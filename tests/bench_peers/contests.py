@@ -13,7 +13,6 @@ import numpy as np
 
 from bench_peers import data_checks
 from bench_peers.fits import split_rows
-from bench_peers.objective import excesses
 from bench_peers.planted import write_planted
 from bench_peers.process import ask
 from probeline.console import Silence
@@ -22,6 +21,13 @@ from probeline.options.settings import Settings
 from probeline.session import Session
 
 SEED = 0
+
+JOBS = {
+    "dino": ("probeline_dino", "dinov3", "dinov3_intelex"),
+    "torchgeo": ("probeline_torchgeo", "torchgeo"),
+    "whole": ("probeline_whole",),
+}
+"""Contenders of the fits that have the same values of C."""
 
 KILL_AT = 200
 """Images of 397 that have gone through the net when an extraction is killed."""
@@ -113,18 +119,10 @@ def fits(options: Options) -> dict[str, Any]:
     place, source = _fresh(options.work / "fits"), options.work / "planted"
     _prepare_planted(options, source, _shared(options))
     rows = split_rows(place, str(source), options.planted_images // 10, 2 * options.planted_images // 5, SEED)
-    jobs = {
-        "dino": ("probeline_dino", "dinov3", "dinov3_intelex"),
-        "torchgeo": ("probeline_torchgeo", "torchgeo"),
-        "whole": ("probeline_whole",),
-    }
     found: dict[str, Any] = {"rows": rows}
-    for job, contenders in jobs.items():
-        runs: dict[str, Any] = {}
-        for name in options.chosen(contenders):
-            runs[name] = ask(f"fits.{name}", place)
-        judged = excesses({name: run["objectives"] for name, run in runs.items() if "objectives" in run})
-        found[job] = {name: {**run, **judged.get(name, {})} for name, run in runs.items()}
+    for job, contenders in JOBS.items():
+        if names := options.chosen(contenders):
+            found[job] = {name: ask(f"fits.{name}", place) for name in names}
     return found
 
 

@@ -75,6 +75,8 @@ def run_protocol(folder: Path, fit: Fit, refit: Fit, powers: tuple[float, float,
 
 def excesses(runs: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Return for each contender how far its objectives are above the least of any contender, relative to that."""
+    if not runs:
+        return {}
     least = np.min(list(runs.values()), axis=0)
     found = {}
     for name, objectives in runs.items():

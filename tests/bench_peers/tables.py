@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from bench_peers.objective import excesses
+
 Result = Mapping[str, Any]
 
 TITLES = {
@@ -67,15 +69,23 @@ def _cache(found: Result) -> str:
         ("wrong features, nothing said", lambda run: f"{run['damage']['flip']['wrong']}"),
         ("of these by more than 0.1 %", lambda run: f"{run['damage']['flip']['notably_wrong']}"),
         ("refused with an error", lambda run: f"{run['damage']['flip']['refused']}"),
+        ("of these repaired by `verify --repair`", lambda run: _repaired(run, "flip")),
         ("images run again, on average", lambda run: _average(run, "flip")),
         ("**one deleted file**, trials", lambda run: f"{run['damage']['delete']['trials']}"),
         ("right features", lambda run: f"{run['damage']['delete']['same']}"),
+        ("refused with an error", lambda run: f"{run['damage']['delete']['refused']}"),
+        ("of these repaired by `verify --repair`", lambda run: _repaired(run, "delete")),
         ("images run again, on average", lambda run: _average(run, "delete")),
         ("**killed** after images, of 397", lambda run: f"{run['kill_at']}"),
         ("images run by the next extraction", lambda run: f"{run['after_kill']['run']}"),
         ("files left over", lambda run: f"{run['after_kill']['files_left_over']}"),
     ]
     return table(header, [(title, *(get(run) for run in found.values())) for title, get in rows])
+
+
+def _repaired(run: Result, kind: str) -> str:
+    tried = run["damage"][kind]["repairs"]
+    return f"{run['damage'][kind]['repaired']} of {tried} tried" if tried else "–"
 
 
 def _average(run: Result, kind: str) -> str:
@@ -111,7 +121,9 @@ def _fits(found: Result) -> str:
     for job, runs in found.items():
         if job not in JOBS:
             continue
+        judged = excesses({name: run["objectives"] for name, run in runs.items() if "objectives" in run})
         for name, run in runs.items():
+            own = judged.get(name, {})
             if "error" in run:
                 lines.append((JOBS[job], TITLES[name], *["failed"] * 6))
                 continue
@@ -122,8 +134,8 @@ def _fits(found: Result) -> str:
                     TITLES[name],
                     path,
                     f"{run['cpu_seconds']:.1f} ({run['seconds']:.1f})",
-                    f"{run['at_minimum']} of {run['fits']}" if "at_minimum" in run else "–",
-                    _relative(run["worst_excess"]) if "worst_excess" in run else "–",
+                    f"{own['at_minimum']} of {run['fits']}" if own else "–",
+                    _relative(own["worst_excess"]) if own else "–",
                     f"{run['said_converged']} of {run['fits']}" if "said_converged" in run else "–",
                     f"{100 * run['test_top1']:.2f}",
                 )
