@@ -8,12 +8,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bench_peers import planted
+from bench_peers.__main__ import merge
 from bench_peers.cached import delete_file, flip_bit
 from bench_peers.contests import CONTESTS
 from bench_peers.objective import FloatArray, Head, IntArray, excesses, objective_of, run_protocol
@@ -194,9 +196,34 @@ def test_every_version_is_pinned_and_every_contest_has_a_table() -> None:
     assert CONTESTS.keys() == MAKERS.keys()
 
 
+def result() -> dict[str, Any]:
+    (path,) = (ROOT / "reports" / "sample" / "bench").glob("peers-*.json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_contest_with_one_contender_has_a_table(name: str) -> None:
+    found = result()[name]
+    for contender in ("visbench", "timm", "dinov3", "cleanlab", "cleanvision"):
+        alone = only(found, contender)
+        if alone != found:
+            assert tables({name: alone})[name].count("\n") >= 2
+
+
+def only(found: dict[str, Any], contender: str) -> dict[str, Any]:
+    """Return a result without the other contenders, if it has this one."""
+    if contender in found:
+        return {name: value for name, value in found.items() if name == contender or not isinstance(value, dict | list)}
+    return {name: only(value, contender) if isinstance(value, dict) else value for name, value in found.items()}
+
+
+def test_results_of_other_contenders_are_kept() -> None:
+    old = {"rows": 1, "cold": {"ours": [1, 2], "theirs": [3]}}
+    assert merge(old, {"rows": 2, "cold": {"theirs": [4]}}) == {"rows": 2, "cold": {"ours": [1, 2], "theirs": [4]}}
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_page_has_the_tables_of_the_results(name: str) -> None:
-    (result,) = (ROOT / "reports" / "sample" / "bench").glob("peers-*.json")
-    own = tables(json.loads(result.read_text(encoding="utf-8")))
     page = (ROOT / "docs" / "benchmarks" / "peers.md").read_text(encoding="utf-8")
-    assert own[name] in page
+    assert tables(result())[name] in page
