@@ -15,6 +15,7 @@ from probeline.evaluate.heads import exact
 from probeline.identity import digest
 from probeline.images import Preprocess
 from probeline.types import Backbone, Part
+from sketches import drawn, sketched
 from small_finetunes import extract_two_nets, make_world
 from small_runs import ROWS
 
@@ -46,6 +47,23 @@ def one_thread() -> Iterator[None]:
     A module's shared runs have one too: sums differ in their last digits where counts of threads do.
     """
     with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sketched_figures() -> Iterator[None]:
+    """Figures of reports are composed but not rendered, which takes longer than all else.
+
+    A module whose tests look at them uses `drawn_figures`. Each kind of figure is rendered in the tests of its room.
+    """
+    with sketched():
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_figures(sketched_figures: None) -> Iterator[None]:
+    """Figures of reports as users get them, in all of a module."""
+    with drawn():
         yield
 
 

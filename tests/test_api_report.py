@@ -10,6 +10,7 @@ import pytest
 
 import probeline
 from probeline.errors import BadOption
+from sketches import drawn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,13 +33,14 @@ def test_a_report_of_arrays_is_a_page_and_a_table(arrays: tuple[np.ndarray, np.n
     assert frame["method"].tolist() == ["probe", "knn"]
     assert frame["top1"].tolist() == [result.top1 for result in results]
     assert "Recommended" in repr(report)
-    page = report.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    with drawn():
+        page = report.save(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "embeddings from elsewhere" in page
     assert "0 x 0" not in page
     assert "srcdoc" in report._repr_html_()
     record = json.loads(report.save(tmp_path / "report.json").read_text(encoding="utf-8"))
     assert record["recommendation"]
-    assert (report.save(tmp_path / "all") / "figures" / "accuracy.png").exists()
+    assert (report.save(tmp_path / "all") / "figures" / "accuracy.png").stat().st_size > 1000
     with pytest.raises(BadOption, match="no such file of a report"):
         report.save(tmp_path / "page.docx")
 

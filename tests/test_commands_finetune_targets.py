@@ -30,7 +30,7 @@ from probeline.results.targets.score import TARGET_SCORES, TargetScore
 from probeline.types import DoubleArray
 from small_ranks import start
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "drawn_figures")
 
 NET = """
 import os, signal, torch

@@ -15,7 +15,8 @@ from probeline.report.board.write import write_board
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
-pytestmark = pytest.mark.slow  # a browser waits longer than it works
+# a browser waits longer than it works
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_figures")]
 
 
 @pytest.fixture(scope="module")

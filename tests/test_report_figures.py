@@ -39,6 +39,8 @@ from probeline.results.methods import METHODS, method_info
 from probeline.results.score import Score
 from probeline.types import IntArray
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 MANY_CLASSES = [f"a class whose name is long {i}" for i in range(60)]
 
 

@@ -28,13 +28,15 @@ from probeline.report.sections.scores.comparisons import compare_predictions, co
 from probeline.results.illustrations.picture import PICTURE_FOLDER
 from probeline.results.methods import METHODS, method_info
 from probeline.results.score import Score
+from sketches import drawn
 
 HOSTILE = '<script>alert("1")</script>'
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return full(tmp_path_factory.mktemp("page"))
+    with drawn():
+        return full(tmp_path_factory.mktemp("page"))
 
 
 def tree(path: Path) -> Element:
@@ -103,13 +105,13 @@ def test_every_figure_says_what_it_shows(page: Path) -> None:
     root = tree(page)
     assert [image.facts["alt"] for image in section(root, "pictures").all("img")] == ["Many squares"]
     assert all(len(image.facts["alt"]) > 10 for image in root.all("img"))
-    drawn = [one for one in root.all("svg") if one.facts.get("aria-hidden") != "true"]
-    assert len(drawn) >= 7
-    for one in drawn:
+    figures = [one for one in root.all("svg") if one.facts.get("aria-hidden") != "true"]
+    assert len(figures) >= 7
+    for one in figures:
         assert one.facts["role"] in ("img", "group")
         assert len(one.facts["aria-label"]) > 40, one.facts["aria-label"]
     accuracy = next(
-        one for one in drawn if one.facts["aria-label"].startswith("Test accuracy of 18 rows on cifar10, from ")
+        one for one in figures if one.facts["aria-label"].startswith("Test accuracy of 18 rows on cifar10, from ")
     )
     marks = [one for one in accuracy.all("g") if "told" in one.classes]
     assert len(marks) == 18

@@ -18,7 +18,8 @@ from pages import full, written
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
-pytestmark = pytest.mark.slow  # a browser waits longer than it works: two minutes
+# a browser waits longer than it works: two minutes
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_figures")]
 
 
 @pytest.fixture(scope="module")
