@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve robustness pictures latency doctor quality compare board export features predict similar recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu bench-peers lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve robustness pictures latency doctor quality compare board export features predict similar recipe verify explain test slow nets docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu bench-peers lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -180,11 +180,14 @@ explain: $(VENV)/demo  ## show which fields of the key differ from the nearest c
 test: $(VENV)/dev  ## lint, types and all tests but the long ones, offline
 	@$(VENV)/bin/ruff check $(SOURCES)
 	@$(VENV)/bin/ruff format --check -q $(SOURCES)
-	@$(VENV)/bin/mypy
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
+	@$(VENV)/bin/mypy & types=$$!; OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal; tests=$$?; \
+	wait $$types && exit $$tests
 
-slow: $(VENV)/dev  ## the long tests: all of torchvision's nets and many of timm's, the page in a browser, and further cases of what the others check
+slow: $(VENV)/dev  ## the long tests: one net of each family of torchvision's and timm's, the page in a browser, and further cases of what the others check
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m slow
+
+nets: $(VENV)/dev  ## the taps and stages of the other nets of torchvision, up to vit_h_14: for a new version of torch or torchvision, not in .ci/run
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m nets
 
 docs: $(VENV)/docs  ## build the documentation strictly and offline into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet

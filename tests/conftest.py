@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files of tests need not survive a loss of power; what would, `faults` checks without this machine's disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def sketched_figures() -> Iterator[None]:
     """Figures of reports are composed but not rendered, which takes longer than all else.
 
@@ -95,8 +104,9 @@ def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grid of three values for the exact probe, whose whole path takes seconds."""
+    """Grids of three values for the exact probe, whose whole path takes seconds, and for scikit-learn's solver."""
     monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
+    monkeypatch.setattr(exact, "REFERENCE_L2", (1e-2, 1e-1, 1.0))
 
 
 @pytest.fixture

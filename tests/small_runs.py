@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.commands import extract
 from probeline.console import Bar, Silence
 from probeline.images import ImageArray, ImageFiles
@@ -141,6 +143,14 @@ def make_coloured(root: Path, *, n: int = 14) -> Path:
             pixels[..., channel] += 120
             Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
     return root
+
+
+def torchvision_nets(quick: Collection[str], families: Collection[str]) -> list[Any]:
+    """Return the names of all nets as parameters: `quick` ones, slow others of `families`, and the rest of `nets`."""
+    return [
+        pytest.param(name, marks=() if name in quick else pytest.mark.slow if name in families else pytest.mark.nets)
+        for name in torchvision_names()
+    ]
 
 
 def smallest_size(name: str) -> int:

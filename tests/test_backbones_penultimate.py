@@ -16,7 +16,7 @@ from probeline.backbones.penultimate import Tap, find_tap, set_head
 from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.errors import BadOption, BadWeights
-from small_runs import smallest_size
+from small_runs import smallest_size, torchvision_nets
 
 # The published widths of the embeddings, by hand, for one net of each family.
 WIDTHS = {
@@ -44,8 +44,18 @@ WIDTHS = {
     "wide_resnet50_2": 2048,
 }
 
-QUICK = WIDTHS.keys() - {"maxvit_t", "vgg16", "vit_b_16", "wide_resnet50_2"}
-"""What takes a second or less; the rest is slow."""
+LARGE = {
+    "efficientnet_v2_s",
+    "inception_v3",
+    "maxvit_t",
+    "resnet50",
+    "resnext50_32x4d",
+    "swin_v2_t",
+    "vgg16",
+    "vit_b_16",
+}
+QUICK = WIDTHS.keys() - LARGE - {"wide_resnet50_2"}
+"""The smallest net of each kind; the rest is slow."""
 
 
 def test_the_names_are_torchvisions() -> None:
@@ -54,9 +64,7 @@ def test_the_names_are_torchvisions() -> None:
     assert len(torchvision_names()) >= 80
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
-)
+@pytest.mark.parametrize("name", torchvision_nets(QUICK, WIDTHS))
 def test_head_of_tap_equals_logits(name: str) -> None:
     net, size = random_net(name, 0), smallest_size(name)
     tap = find_tap(net, size, name)

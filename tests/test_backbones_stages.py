@@ -8,9 +8,8 @@ from torch import nn
 
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
-from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.backbones.stages import Stage, can_be_split, find_stages, run_above, run_below
-from small_runs import smallest_size
+from small_runs import smallest_size, torchvision_nets
 
 # The first module of each stage, by hand, for one net of each family: at each halving of the map, each block of a
 # plain transformer, and the layers between the maps and the head where there are two of them or more.
@@ -50,9 +49,7 @@ QUICK = STARTS.keys() - LARGE - {"maxvit_t", "vgg16", "vit_b_16", "wide_resnet50
 """The smallest net of each kind; the rest is slow."""
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
-)
+@pytest.mark.parametrize("name", torchvision_nets(QUICK, STARTS))
 def test_every_net_has_stages_that_part_it(name: str) -> None:
     net, stages, size = stages_of(name)
     assert len(stages) >= 3

@@ -41,6 +41,7 @@ def rows(found: tuple[dict[str, Any], str], part: str) -> list[Row]:
     return found_rows
 
 
+@pytest.mark.slow
 def test_every_path_is_taken(found: tuple[dict[str, Any], str]) -> None:
     record, _ = found
     plan = quick("cpu", Path())
@@ -70,6 +71,7 @@ def test_every_path_is_taken(found: tuple[dict[str, Any], str]) -> None:
     assert record["hardware"]["environment"]["torch"]
 
 
+@pytest.mark.slow
 def test_the_figures_belong_together(found: tuple[dict[str, Any], str]) -> None:
     record, _ = found
     best: dict[str, float] = {}
@@ -101,6 +103,7 @@ def test_the_figures_belong_together(found: tuple[dict[str, Any], str]) -> None:
         assert one.get("equal_objective", True) is True
 
 
+@pytest.mark.slow
 def test_the_tables_hold_every_figure(found: tuple[dict[str, Any], str]) -> None:
     record, text = found
     assert "the figures mean nothing" in text

@@ -66,6 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         patch.setattr("probeline.report.figures.draw", lambda *_: [])
         patch.setattr("probeline.evaluate.heads.exact.L2_GRID", (1e-2, 1.0, 10.0))
+        patch.setattr("probeline.evaluate.heads.exact.REFERENCE_L2", (1e-2, 1e-1, 1.0))
         assert cli.main(["board", "--recipe", "three.toml", "--workers", "1"]) == 0
     return root
 

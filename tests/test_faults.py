@@ -214,6 +214,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
     net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "count", "place", "name", "sabotage"),
     [
@@ -239,16 +240,14 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (foreign_text.run, 10, terminal, "printable", str),
         (artifacts.run, 30, decode, "_refuse", unforeseen),
         (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
-        pytest.param(bombs.run, 1, picture_decoder, "check_cost", lambda data: False, marks=pytest.mark.slow),
+        (bombs.run, 1, picture_decoder, "check_cost", lambda data: False),
         (weights.run, 1, state_dict, "check_torch_file", lambda path: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
         (records.run_scores, 16, store, "decode", trusting),
         (records.run_cache, 60, reading, "decode", trusting),
-        pytest.param(
-            partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow
-        ),
+        (partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful),
     ],
     ids=named,
 )

@@ -239,7 +239,14 @@ EDGE = [
 
 
 @pytest.mark.parametrize(
-    "scores", [TWO, TEN, MANY, TAPS, LADDERS, EDGE], ids=["two", "ten", "sixty", "taps", "ladders", "edge"]
+    "scores",
+    [
+        *(pytest.param(scores, id=name) for scores, name in ((TEN, "ten"), (LADDERS, "ladders"), (EDGE, "edge"))),
+        *(
+            pytest.param(scores, id=name, marks=pytest.mark.slow)
+            for scores, name in ((TWO, "two"), (MANY, "sixty"), (TAPS, "taps"))
+        ),
+    ],
 )
 @pytest.mark.parametrize(
     "make", [accuracy, cost, ladder, by_class, calibration, reliability, confusion, path, training]

@@ -97,6 +97,12 @@ def _lines(path: Path) -> list[str]:
 @functools.cache
 def installed(package: str) -> str | None:
     """Return an installed package's version, or None."""
+    return _version_on(tuple(sys.path), package)
+
+
+@functools.cache
+def _version_on(path: tuple[str, ...], package: str) -> str | None:  # noqa: ARG001  where it is looked for
+    """Return a package's version; the files that say it are read once, since every record of a result has versions."""
     try:
         return version(package)
     except PackageNotFoundError:

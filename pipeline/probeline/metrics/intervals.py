@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import bdtr, ndtri
@@ -84,8 +85,17 @@ def paired_bootstrap(
         raise ValueError(f"no interval of {draws} draws at {confidence}")
     differences = _share_right(labels, a) - _share_right(labels, b)
     values, counts = np.unique(differences.round(12), return_counts=True)  # 1/3 + 1/3 may differ from 2/3 in a last bit
-    samples = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=draws)
-    low, high = np.quantile(samples @ values / len(labels), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return _interval_of_mean(tuple(values.tolist()), tuple(counts.tolist()), draws, seed, confidence)
+
+
+@lru_cache(maxsize=4096)
+def _interval_of_mean(
+    values: tuple[float, ...], counts: tuple[int, ...], draws: int, seed: int, confidence: float
+) -> tuple[float, float]:
+    """Return a percentile interval for the mean of `values` of which there are so many; a report needs each twice."""
+    n = sum(counts)
+    samples = np.random.default_rng(seed).multinomial(n, np.array(counts) / n, size=draws)
+    low, high = np.quantile(samples @ np.array(values) / n, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from probeline.results.methods import METHODS, method_info
 
@@ -40,6 +41,7 @@ _STEP = 0.01
 _FAINT = 2.0
 
 
+@cache
 def colours() -> str:
     """Return the style sheet of all colours: the reader's theme, else the device's; light in print."""
     light, dark = _variables(LIGHT), _variables(DARK)
