@@ -240,7 +240,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (foreign_text.run, 10, terminal, "printable", str),
         (artifacts.run, 30, decode, "_refuse", unforeseen),
         (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
-        (bombs.run, 1, picture_decoder, "check_cost", lambda data: False),
+        (partial(bombs.run, bombs_alone=3), 1, picture_decoder, "check_cost", lambda data: False),
         (weights.run, 1, state_dict, "check_torch_file", lambda path: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),

@@ -8,6 +8,7 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from PIL import Image
 
@@ -30,14 +31,17 @@ REFUSED_WITHIN, SECONDS_PER_MEGAPIXEL = 5, 4
 """A refusal takes milliseconds. The slowest kind, PNM as text, takes two seconds for a million pixels alone."""
 
 
-def run(count: int, seed: int) -> Figures:
-    """Try every bomb, and pictures of each kind with `count` million pixels, or as many as the kind may have."""
-    bombs = list(_bombs(random.Random(seed)))
+def run(count: int, seed: int, *, bombs_alone: int | None = None) -> Figures:
+    """Try every bomb, and pictures of each kind with `count` million pixels, or as many as the kind may have.
+
+    With `bombs_alone` only so many bombs are tried, and no other picture.
+    """
+    bombs = list(islice(_bombs(random.Random(seed)), bombs_alone))
     complaints = [
         "" if line == "refused" else f"{name}: {line}"
         for (name, _), line in zip(bombs, sweep(bombs, _refusal, limit=REFUSED_WITHIN, memory=MEMORY), strict=True)
     ]
-    large = list(_large(min(count * 1_000_000, MOST_PIXELS)))
+    large = [] if bombs_alone else list(_large(min(count * 1_000_000, MOST_PIXELS)))
     limit = max(20, SECONDS_PER_MEGAPIXEL * count)
     most = 0.0
     claims = sweep([data for _, data, _ in large], _claim, limit=limit)

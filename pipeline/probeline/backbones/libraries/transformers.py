@@ -101,8 +101,10 @@ def pretrained_encoder(source: str, revision: str | None, what: str) -> tuple[En
         check_weights(sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")))
 
     def load(config: Any, common: dict[str, Any]) -> tuple[Any, Any]:
+        # Where peft is installed, transformers looks for an adapter too, and would ask the hub for it.
+        here = {name: common[name] for name in ("local_files_only",) if name in common}
         loaded = package.AutoModel.from_pretrained(
-            source, config=config, output_loading_info=True, dtype=torch.float32, **common
+            source, config=config, output_loading_info=True, dtype=torch.float32, adapter_kwargs=here, **common
         )
         return tuple(loaded)
 
