@@ -19,7 +19,7 @@ from probeline.images import Preprocess
 from probeline.types import Backbone, Part
 from sketches import drawn, sketched
 from small_finetunes import extract_two_nets, make_world
-from small_runs import ROWS
+from small_runs import small_shards
 
 vision.models()  # before any test imports timm, which imports torchvision by itself
 
@@ -93,12 +93,11 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
 
 
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="small_shards")
+def entries_of_small_shards() -> Iterator[None]:
     """Entries whose shards hold a few rows."""
-    # First the importer: it must not be imported while the other has few rows, and keep them.
-    monkeypatch.setattr("probeline.cache.exchange.ROWS_PER_SHARD", ROWS)
-    monkeypatch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
+    with small_shards():
+        yield
 
 
 @pytest.fixture(scope="module")

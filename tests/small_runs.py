@@ -96,6 +96,16 @@ class Stopping(Silence):
             raise KeyboardInterrupt
 
 
+@contextmanager
+def small_shards() -> Iterator[None]:
+    """Have entries whose shards hold a few rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        # First the importer: it must not be imported while the other has few rows, and keep them.
+        patch.setattr("probeline.cache.exchange.ROWS_PER_SHARD", ROWS)
+        patch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
+        yield
+
+
 def configuration(cache: Path, **options: Any) -> Settings:
     small: dict[str, Any] = {
         "backbones": ("squeezenet1_1",),

@@ -12,20 +12,11 @@ from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import Tap, find_tap
 from probeline.backbones.stages import Stage, can_be_split, find_stages
 
-QUICK = (
-    *(
-        "convnext_atto",
-        "efficientvit_b0",
-        "fastvit_t8",
-        "mobilenetv4_conv_small_050",
-        "mobilevit_xxs",
-        "poolformer_s12",
-    ),
-    *("regnetx_002", "resnet18", "tiny_vit_5m_224"),
-)
-"""The smallest net each of families that differ most."""
+QUICK = ("convnext_atto", "mobilevit_xxs", "regnetx_002", "resnet18")
+"""Small nets of families that differ most: without BatchNorm, with attention, with and without bottlenecks."""
 
 SLOW = (
+    *("efficientvit_b0", "fastvit_t8", "mobilenetv4_conv_small_050", "poolformer_s12", "tiny_vit_5m_224"),
     *("edgenext_xx_small", "efficientnet_lite0", "ese_vovnet19b_dw", "ghostnet_050", "ghostnetv2_100", "hardcorenas_a"),
     *("inception_next_atto", "mobilenetv3_small_050", "repvgg_a0", "rexnet_100", "starnet_s1"),
     *("coatnet_0_224", "convnextv2_atto", "cspdarknet53", "cspresnet50", "darknet53", "davit_tiny", "densenet121"),
@@ -37,7 +28,7 @@ SLOW = (
 """Not among them: xception, whose maps timm takes from inside of the block that makes them smaller."""
 
 
-SMALL = set(QUICK) - {"tiny_vit_5m_224"}
+SMALL = {*QUICK, *SLOW[:4]}
 """Seen at 64 pixels; the rest at the size that each is made for."""
 
 

@@ -192,6 +192,7 @@ def test_a_damaged_file_gives_the_same_rows_or_none(tmp_path: Path, file: Path, 
     assert refused >= 100
 
 
+@pytest.mark.slow
 def test_damage_where_hdf5_keeps_its_tables_is_survived(tmp_path: Path, file: Path, features: FloatArray) -> None:
     data = file.read_bytes()
     for number, place in enumerate(np.random.default_rng(4).choice(2048, 12, replace=False)):

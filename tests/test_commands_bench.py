@@ -35,6 +35,7 @@ def test_every_contender_is_measured_and_told(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.h5")), "what is measured is not kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"batch_size": 200}, {"workers": 13}], ids=str)
 def test_a_batch_or_threads_that_its_images_do_not_fill(options: dict[str, int], tmp_path: Path) -> None:
     """A bare pass runs at least once on each thread, and torch has nothing to warn of."""

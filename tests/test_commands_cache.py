@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,16 +21,25 @@ from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
 from probeline.identity import TOKENS_FORMAT_VERSION, digest, seal
 from probeline.session import Session
-from small_runs import Listening, configuration, extracted, shards
+from small_runs import Listening, configuration, extracted, shards, small_shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A cache with two entries: 60 digits in four shards, 30 in two."""
+    cache = tmp_path_factory.mktemp("made") / "cache"
+    with small_shards():
+        extracted(cache)
+        extracted(cache, limit=30)
+    return cache
+
+
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Two entries: 60 digits in four shards, 30 in two."""
-    extracted(tmp_path / "cache")
-    extracted(tmp_path / "cache", limit=30)
+def cache(made: Path, tmp_path: Path) -> Path:
+    """A copy of `made` that a test may change."""
+    shutil.copytree(made, tmp_path / "cache")
     return tmp_path / "cache"
 
 

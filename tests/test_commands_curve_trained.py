@@ -162,6 +162,7 @@ def test_what_changes_the_numbers_is_another_curve(
     assert (find_curve(session, request) is None) == other
 
 
+@pytest.mark.slow
 def test_few_parameters_and_lines_of_nets_have_curves(world: Path, tmp_path: Path) -> None:
     strategies = ("bitfit", "lora", "lp-ft", "wise-ft")
     changes = {"fractions": (50.0, 100.0), "draws": 1, "curve_strategies": strategies, "lr": 0.003}

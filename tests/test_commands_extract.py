@@ -421,6 +421,7 @@ entry_point()
 """
 
 
+@pytest.mark.slow
 def test_a_real_interrupt_keeps_what_is_finished(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     cache = tmp_path / "cache"
     command = command_line(configuration(cache, workers=1), "extract")

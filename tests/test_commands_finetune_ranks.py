@@ -150,6 +150,7 @@ def test_torchrun_ends_what_one_process_began(place: Path, launched: subprocess.
     assert (found.environment["device"], alone.environment["device"]) == ("2 x CPU", "CPU")
 
 
+@pytest.mark.slow
 def test_a_line_of_nets_is_measured_by_all_processes(place: Path) -> None:
     """Two processes go on from their LP-FT, one trains alone."""
     strategies = ["--strategy", "lp-ft", "wise-ft"]
@@ -187,6 +188,7 @@ def test_one_process_speaks(launched: subprocess.CompletedProcess[str]) -> None:
     assert "test top-1" in said[1]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_all(survivor: Mapping[str, Any]) -> None:
     """Without torchrun, which would have ended the other process at once."""
     first, second = survivor["codes"]
@@ -199,6 +201,7 @@ def test_a_process_that_is_killed_ends_all(survivor: Mapping[str, Any]) -> None:
     assert silent == ("", "")
 
 
+@pytest.mark.slow
 def test_one_process_ends_what_two_began(place: Path, survivor: Mapping[str, Any]) -> None:
     assert survivor["ended"] == 0
     assert_same(score_in(place, "killed"), score_in(place, "alone"))

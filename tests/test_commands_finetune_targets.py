@@ -300,6 +300,7 @@ def test_lp_ft_starts_where_the_probe_ends(place: Path, targets: tuple[str, ...]
             np.testing.assert_allclose(ratios[np.abs(its) < 7], ratios[0], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_two_processes_end_it(place: Path, numbers: Mapping[str, TargetScore]) -> None:
     more = (*NUMBERS, "--strategy", "full", "--train", "accumulate=2")
     assert run(place, "finetune", "whole", *more) == 0

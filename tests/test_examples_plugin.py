@@ -35,6 +35,7 @@ def run(site: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_what_it_adds_is_listed_and_used(site: Path, tmp_path: Path) -> None:
     assert "shapes:N" in run(site, "list", "datasets").splitlines()
     assert "random:WIDTH" in run(site, "list", "backbones").splitlines()

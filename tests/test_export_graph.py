@@ -187,6 +187,7 @@ def test_the_graph_of_a_trained_net(tmp_path: Path) -> None:
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["knn", "knn-weighted"])
 def test_graphs_of_votes_and_of_inner_taps(method: str, shipped: tuple[Settings, Path], tmp_path: Path) -> None:
     """Inner taps are read by hooks."""

@@ -32,6 +32,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield BUCKET
 
 
+@pytest.mark.slow
 def test_machines_with_caches_of_their_own_share_the_work(tmp_path: Path, bucket: str) -> None:
     place = make_place(tmp_path)
     alone = start(place, "alone", None)

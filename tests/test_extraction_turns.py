@@ -19,6 +19,7 @@ def place(tmp_path: Path) -> Path:
     return make_place(tmp_path)
 
 
+@pytest.mark.slow
 def test_four_processes_write_what_one_writes(place: Path) -> None:
     one = start(place, "alone", None)
     line, _ = one.communicate()

@@ -439,8 +439,7 @@ def run(name: str, root: Path, *options: str) -> int:
 
 @pytest.mark.usefixtures("undrawn", "few_l2")
 @pytest.mark.parametrize(
-    "name",  # chapter12 alone takes as long as the others together
-    [pytest.param(name, marks=pytest.mark.slow) if name == "chapter12" else name for name in recipes.names()],
+    "name", [name if name == "demo" else pytest.param(name, marks=pytest.mark.slow) for name in recipes.names()]
 )
 def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flowers = name == "module7"

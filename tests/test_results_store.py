@@ -306,6 +306,7 @@ def original(kind: RecordKind[Any, ...]) -> tuple[Path, dict[str, Any], bytes | 
     return kind.path_of(Path(), record), content, png
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(chance=st.randoms(use_true_random=False))
