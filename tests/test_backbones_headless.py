@@ -26,7 +26,7 @@ from probeline.session import Session
 from small_runs import Listening, make_coloured
 from small_sources import GROUP, HEADLESS, SOURCE, WIDTH
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +115,7 @@ def test_a_probe_and_a_training_are_exported(place: Path) -> None:
         assert np.abs(graph(torch.from_numpy(np.stack(crops)))[0].numpy() - logits).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_verbs_that_take_any_net_take_it(place: Path) -> None:
     config = settings(place)
     extract.run(Session(config))

@@ -35,7 +35,7 @@ def save(net: nn.Module, path: Path) -> str:
     "name",
     [
         "vit_tiny_patch16_224",
-        "deit_tiny_distilled_patch16_224",
+        pytest.param("deit_tiny_distilled_patch16_224", marks=pytest.mark.slow),
         pytest.param("vit_small_patch14_dinov2", marks=pytest.mark.slow),
     ],
 )

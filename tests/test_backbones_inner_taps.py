@@ -81,8 +81,17 @@ CASES: list[tuple[str, int, dict[str, Pooled]]] = [
     ("timm:tf_efficientnet_lite0", 64, {"conv_stem": mean_of_map}),
 ]
 
+QUICK = {"resnet18", "mobilenet_v3_small", "timm:tf_efficientnet_lite0"}
+"""Layers that are folded away, and that work in place; the rest is slow."""
 
-@pytest.mark.parametrize(("name", "size", "taps"), CASES, ids=[f"{name}-{next(iter(taps))}" for name, _, taps in CASES])
+
+@pytest.mark.parametrize(
+    ("name", "size", "taps"),
+    [
+        pytest.param(*case, id=f"{case[0]}-{next(iter(case[2]))}", marks=() if case[0] in QUICK else pytest.mark.slow)
+        for case in CASES
+    ],
+)
 def test_a_tap_is_a_hook_on_the_stock_net(name: str, size: int, taps: dict[str, Pooled]) -> None:
     loaded, _ = load(name, "none", size, ("penultimate", *taps))
     stir(loaded.net)

@@ -114,6 +114,7 @@ def test_the_tables_hold_every_figure(found: tuple[dict[str, Any], str]) -> None
         assert f"| {one['what']} | {one['beside']} | {one['ratio']:.3g} | {one['goal']:g} |" in text
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_here_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, str(COMMAND), "--device", "cuda:99", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -347,6 +347,7 @@ def test_a_forked_child_hashes_for_itself(entry: Entry, reads: list[int]) -> Non
     assert in_a_fork(refused)
 
 
+@pytest.mark.slow
 @needs_fork
 @forks
 @pytest.mark.usefixtures("quick_switches")

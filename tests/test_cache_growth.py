@@ -43,6 +43,7 @@ def calls(run: Callable[[], object]) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", operations.OPERATIONS)
 def test_no_operation_grows_faster_than_the_rows(operation: str, tmp_path: Path) -> None:
     counts = {}

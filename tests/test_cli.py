@@ -330,6 +330,7 @@ def test_images_without_labels_are_extracted_and_get_labels_later(
     assert (shown[0]["class"], shown[0]["role"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos", n=6)
     spoilt = root / "ants" / "3.jpg"

@@ -149,7 +149,14 @@ METHODS += ["centroid", "centroid-shrunken", "knn", "knn-weighted"]
 TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAININGS]
 
 
-@pytest.mark.parametrize("method", METHODS + TRAINED)
+QUICK = {"probe", "probe-mlp", "ridge", "centroid", "knn-weighted", "finetune", "lora"}
+"""One method of each kind of head and of net; the rest is slow."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS + TRAINED],
+)
 def test_the_folder_answers_as_the_score(method: str, world: Settings, tmp_path: Path) -> None:
     told = exported(world, tmp_path / "out", method=method)
     score = scored(world, method)

@@ -141,6 +141,7 @@ def assert_same(found: Score, alone: Score) -> None:
     assert found.raw_nll == pytest.approx(alone.raw_nll, abs=2000 * 2.0**-24)
 
 
+@pytest.mark.slow
 def test_torchrun_ends_what_one_process_began(place: Path, launched: subprocess.CompletedProcess[str]) -> None:
     assert launched.returncode == 0, launched.stderr
     found, alone = score_in(place, "two"), score_in(place, "alone")
@@ -177,6 +178,7 @@ def test_a_line_of_nets_is_measured_by_all_processes(place: Path) -> None:
         assert (tensors[name] - tensor).abs().max() <= 200 * 2.0**-24 * tensor.abs().max().clamp(min=1), name
 
 
+@pytest.mark.slow
 def test_one_process_speaks(launched: subprocess.CompletedProcess[str]) -> None:
     (scored,) = json.loads(launched.stdout)["finetune"]  # one object, of one process
     assert scored["method"] == "finetune"

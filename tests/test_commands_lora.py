@@ -224,6 +224,7 @@ def test_an_interrupted_run_gives_the_same_score(
         assert timeless(found) == timeless(first[1][strategy])
 
 
+@pytest.mark.slow
 def test_a_range_test_of_each(world: Path, tmp_path: Path) -> None:
     console = Listening()
     settings = options(world, tmp_path, strategies=("bitfit", "lora"), batch_size=4, console=console)

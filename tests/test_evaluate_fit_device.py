@@ -83,6 +83,7 @@ def scores_of(session: Session) -> dict[str, Score]:
     return {score.method: score for score in SCORES.load(session.reports)[0]}
 
 
+@pytest.mark.slow
 def test_every_stage_fits_on_the_sessions_device(cache: Path, tmp_path: Path, calls: list[Call]) -> None:
     session = session_of(cache, tmp_path / "there", "cuda:1")
     for verb in (probe, baselines, curve, doctor, pictures):

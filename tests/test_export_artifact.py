@@ -91,6 +91,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 def test_whatever_a_record_says_is_refused_in_a_line_or_answered(shipped: Path, tmp_path: Path, picture: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(shipped, folder)
@@ -197,7 +198,7 @@ def test_tensors_that_are_not_finite_are_named(value: float, copy: Path) -> None
 NETS = ("squeezenet1_1", "mnasnet0_5", "swin_t", "regnet_y_400mf", "timm:test_vit", "timm:swin_tiny_patch4_window7_224")
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [NETS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NETS[1:])])
 def test_the_names_behind_the_weights_sha256_are_found_again(name: str) -> None:
     """Also of nets that compute some tensors when they are built, or whose code needs values."""
     if name.startswith("timm:"):

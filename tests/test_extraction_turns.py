@@ -37,6 +37,7 @@ def test_four_processes_write_what_one_writes(place: Path) -> None:
     assert not list(shared.folder.glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_those_that_live_do_the_work_of_those_that_are_killed(place: Path) -> None:
     processes = [
         start(place, "shared", None, 0.3 if number == 0 else 0.1, RANK=str(number), WORLD_SIZE=str(PROCESSES))

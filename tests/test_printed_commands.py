@@ -91,6 +91,7 @@ def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return printed.out
 
 
+@pytest.mark.slow
 def test_the_command_of_a_row_finds_the_row_scored_already(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands_of_rows(small.page)
     before = {score.key for score in SCORES.load(small.folder)[0]}

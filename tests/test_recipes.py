@@ -493,6 +493,7 @@ def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.Capt
         assert line.replace("_", "\\_") in others[0] or line in others[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "few_l2")
 def test_a_second_task_of_ones_own_is_run(own: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the chapter's steps those with a teacher's head or a second task, which alone say what they leave out."""

@@ -189,6 +189,7 @@ def test_names_stand_next_to_the_rows_of_one_backbone() -> None:
             assert (figure.axes[0].get_legend() is None) is named
 
 
+@pytest.mark.slow
 def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
     scores = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
     write_report(tmp_path / "a", scores)
