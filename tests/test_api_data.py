@@ -303,6 +303,7 @@ def test_parts_whose_classes_are_numbered_otherwise_agree_by_name(folders: dict[
         probeline.extract(data | {"test": Named("b", "c")}, small_net(), preprocess=PREPROCESS, **folders)
 
 
+@pytest.mark.slow
 def test_features_and_results_are_pickled_without_pixels(tmp_path: Path, folders: dict[str, Any]) -> None:
     images, labels = pixels()
     files = [encoded(image) for image in images]

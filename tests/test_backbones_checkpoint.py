@@ -25,6 +25,7 @@ from probeline.errors import BadWeights, MissingData
 from probeline.files.memo import Memo
 from probeline.names import is_weights_file
 from probeline.types import Backbone
+from variants import slow_after
 
 NET, SIZE, HEAD = "shufflenet_v2_x0_5", 32, "fc"
 
@@ -56,16 +57,19 @@ def record_of(content: object, folder: Path, file: str = "weights.pth") -> Backb
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [
-        ("module.", ""),
-        ("", "module."),
-        ("_orig_mod.", ""),
-        ("module._orig_mod.", "module."),
-        ("backbone.", ""),
-        ("model.", "model.module."),
-        ("state_dict.", "state_dict.model."),
-        ("model.", "net."),
-    ],
+    slow_after(
+        3,
+        [
+            ("module.", ""),
+            ("", "module."),
+            ("_orig_mod.", ""),
+            ("module._orig_mod.", "module."),
+            ("backbone.", ""),
+            ("model.", "model.module."),
+            ("state_dict.", "state_dict.model."),
+            ("model.", "net."),
+        ],
+    ),
 )
 def test_two_tensors_that_become_one_are_an_error(first: str, second: str, tmp_path: Path) -> None:
     name = "conv1.0.weight"

@@ -20,6 +20,7 @@ from probeline.backbones.sources import torchvision as torchvision_source
 from probeline.errors import BadOption, BadWeights
 from probeline.export.modules import describe_net
 from small_sources import GROUP, HEADLESS, PREFIX, SOURCE
+from variants import slow_after
 
 TINY = "timm:vit_tiny_patch16_224"
 
@@ -120,12 +121,15 @@ def test_published_weights_at_another_size(install: Install) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "reason", "sizes"),
-    [
-        (TINY, 100, "100 is no multiple of its patches of 16 pixels", "96 or 112"),
-        ("timm:vit_small_patch14_dinov2", 225, "225 is no multiple of its patches of 14 pixels", "224 or 238"),
-        ("timm:vit_tiny_patch16_dinov3_qkvb", 225, "225 is no multiple of its patches of 16 pixels", "224 or 240"),
-        ("alexnet", 20, ".*Output size is too small", "63"),
-    ],
+    slow_after(
+        2,
+        [
+            (TINY, 100, "100 is no multiple of its patches of 16 pixels", "96 or 112"),
+            ("timm:vit_small_patch14_dinov2", 225, "225 is no multiple of its patches of 14 pixels", "224 or 238"),
+            ("timm:vit_tiny_patch16_dinov3_qkvb", 225, "225 is no multiple of its patches of 16 pixels", "224 or 240"),
+            ("alexnet", 20, ".*Output size is too small", "63"),
+        ],
+    ),
 )
 def test_a_size_that_does_not_fit_names_those_that_do(name: str, size: int, reason: str, sizes: str) -> None:
     bare = name.removeprefix("timm:")

@@ -284,6 +284,7 @@ def quick_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_switches")
 @pytest.mark.parametrize(("kept", "rounds"), [(1, 20), (6, 150)], ids=["most are read anew", "most are kept"])
 def test_many_threads_get_the_right_rows(kept: int, rounds: int, entry: Entry) -> None:
@@ -377,6 +378,7 @@ def test_a_fork_amid_reading_threads_finds_no_lock_held(entry: Entry) -> None:
     assert all_ended
 
 
+@pytest.mark.slow
 @forks
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize(("start", "workers"), [pytest.param("fork", 2, marks=needs_fork), ("spawn", 1)])

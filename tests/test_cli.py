@@ -31,6 +31,7 @@ from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS
 from probeline.session import Session
 from small_runs import bomb, make_photos
+from variants import slow_after
 
 UNASKED = ("probe-mlp", "probe-attentive", "ordinal", "zero-shot", "probe-from-zero-shot")
 """Heads that are fitted only if an option says so."""
@@ -751,7 +752,9 @@ def test_work_goes_on_where_nobody_reads(run: Run, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("command", ["list datasets", "list datasets --json", "--help", "completion bash"])
+@pytest.mark.parametrize(
+    "command", slow_after(2, ["list datasets", "list datasets --json", "--help", "completion bash"])
+)
 def test_an_output_that_is_full_is_one_line(command: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = process(command.split(), stdout=full, stderr=subprocess.PIPE)

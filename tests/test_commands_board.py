@@ -205,6 +205,7 @@ def test_a_data_set_that_cannot_be_loaded_costs_its_own_column_alone(place: Path
     assert all("--dataset folder:nowhere --backbone squeezenet1_1 " in one["command"] for one in record["missing"])
 
 
+@pytest.mark.slow
 def test_the_command_of_a_missing_row_makes_it(place: Path, tmp_path: Path, run: Run) -> None:
     """Run as printed, in another folder, on a data set whose options are not the defaults."""
     for path in (place / "reports").glob("digits-limit60/scores/shufflenet*/knn-*.json"):

@@ -250,6 +250,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Session:
     return extracted(tmp_path_factory.mktemp("weighted") / "cache")
 
 
+@pytest.mark.slow
 def test_training_begins_with_a_probe_that_is_weighted_and_selected_as_asked(digits: Session) -> None:
     def opened(**options: Any) -> Session:
         return digits.under(digits.settings.changed(**options), keep_features=True)

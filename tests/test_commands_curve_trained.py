@@ -123,6 +123,7 @@ def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]]) -
     assert {path: path.stat().st_mtime_ns for path in first[0].folders.reports.rglob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_curve_goes_on(world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]]) -> None:
     part, other, whole = (point.n_train for point in first[1]["finetune"].points)
     assert part == other

@@ -81,6 +81,7 @@ def test_tensors_carry_their_columns(cache: Path, tmp_path: Path) -> None:
     assert len(columns["probeline"]["embedding"][0]) == 64
 
 
+@pytest.mark.slow
 def test_several_taps_are_columns_of_their_own(cache: Path, tmp_path: Path) -> None:
     (file,) = write(cache, tmp_path / "toy.parquet", taps=("penultimate", "features.5"))
     frame = pd.read_parquet(file)

@@ -606,6 +606,7 @@ def test_lp_ft_starts_where_the_probe_ends(world: Path, tmp_path: Path) -> None:
     assert found["lp-ft"].trainable == SQUEEZENET
 
 
+@pytest.mark.slow
 def test_lp_ft_extracts_the_embeddings_that_it_starts_from(world: Path, tmp_path: Path) -> None:
     settings = options(world, tmp_path, strategies=("lp-ft",))
     found = run(settings)

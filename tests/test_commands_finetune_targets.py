@@ -260,6 +260,7 @@ def test_a_second_run_does_not_import_torch(place: Path) -> None:
     assert done.stdout.split()[-2:] == ["0", "False"]
 
 
+@pytest.mark.slow
 def test_a_printed_command_finds_its_row(
     place: Path, numbers: Mapping[str, TargetScore], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,7 +280,14 @@ def test_a_printed_command_finds_its_row(
     assert "already scored, skipped (test R²" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("targets", [LABELS, NUMBERS, ("--task", "regression", "--columns", "label=level")])
+@pytest.mark.parametrize(
+    "targets",
+    [
+        LABELS,
+        pytest.param(NUMBERS, marks=pytest.mark.slow),
+        pytest.param(("--task", "regression", "--columns", "label=level"), marks=pytest.mark.slow),
+    ],
+)
 def test_lp_ft_starts_where_the_probe_ends(place: Path, targets: tuple[str, ...]) -> None:
     name = f"start-{targets[1]}-{targets[3][6:]}"
     assert run(place, "probe", name, *targets) == 0

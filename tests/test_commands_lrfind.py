@@ -234,6 +234,7 @@ def test_lp_ft_extracts_the_embeddings_that_it_starts_from(world: Path, tmp_path
     assert list(settings.folders.cache.glob("*/*-penultimate/*/entry.json"))
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_made_again_the_same_and_global_random_states_stay(
     tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:

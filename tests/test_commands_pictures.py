@@ -41,6 +41,7 @@ from probeline.results.ranking import best_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
+from variants import slow_after
 
 NET = "squeezenet1_1"
 KINDS = ("anatomy", "filters", "histogram", "input", "mistakes")
@@ -165,7 +166,7 @@ def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "json"])
-@pytest.mark.parametrize("kind", ["anatomy", "filters", "input", "histogram", "mistakes"])
+@pytest.mark.parametrize("kind", slow_after(2, ["anatomy", "filters", "input", "histogram", "mistakes"]))
 def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> None:
     session, console = inputs_of(world)
     path = (session.reports / "pictures") / f"{kind}-{NET}.{suffix}"
@@ -231,6 +232,7 @@ def test_a_first_layer_of_other_channels_has_no_filters(net: nn.Module) -> None:
     assert first_layer(net.eval(), 16) is None
 
 
+@pytest.mark.slow
 def test_a_net_without_filters_is_named_and_not_built_again(finished: Path, tmp_path: Path) -> None:
     net = "timm:tresnet_m"  # its first convolution is of pixels regrouped into 48 channels
     words = f"--dataset folder:{finished}/photos --backbone {net} --weights none --image-size 64"
@@ -250,6 +252,7 @@ def rendered(draw: Callable[..., Sheet], *content: Any) -> bytes:
     return figures.rendered(lambda: draw(*content))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path) -> None:
     net = "timm:vit_tiny_patch16_224"
@@ -403,6 +406,7 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path) -> None:
     assert best.top1 == pytest.approx(1 - len(wrong) / len(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_of_many_mistakes_the_first_are_shown(tmp_path: Path) -> None:
     session, _ = inputs_of(tmp_path, dataset="digits", limit=300)

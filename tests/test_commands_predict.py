@@ -25,6 +25,7 @@ from probeline.errors import BadData, BadOption, UnknownName
 from probeline.export.loading import load_stock
 from probeline.session import Session
 from small_runs import Listening, configuration, make_photos
+from variants import slow_after
 
 NET = "squeezenet1_1"
 
@@ -73,7 +74,9 @@ def test_the_five_likeliest_are_those_of_the_stock_net(tmp_path: Path, photos: l
         assert (one["unlike"], one["distance"], one["nearest"]) == (None, None, [])
 
 
-@pytest.mark.parametrize("name", [NET, "alexnet", "densenet121", "swin_v2_t", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", slow_after(2, [NET, "alexnet", "densenet121", "swin_v2_t", "efficientnet_b0", "convnext_tiny"])
+)
 def test_a_stock_nets_own_logits_whatever_its_head_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

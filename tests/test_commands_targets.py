@@ -17,7 +17,7 @@ from PIL import Image
 from probeline.cli import program
 from probeline.results.targets.score import TARGET_SCORES, TargetScore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "drawn_figures")
 
 N = 240
 
@@ -173,6 +173,7 @@ def test_printed_commands_name_the_task(tmp_path: Path, options: list[str], caps
 MLP = ["--mlp", "epochs=2", "lr=1e-3,1e-2", "width=8", "--seed", "4", "--seeds", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "column", "metric"), [("multi-label", "tags", "map"), ("regression", "age", "r2")])
 def test_an_mlp_head_is_a_row_of_its_seeds(
     task: str, column: str, metric: str, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]

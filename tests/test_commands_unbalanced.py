@@ -92,6 +92,7 @@ def test_the_order_of_probabilities_is_scored_and_shown(tmp_path: Path, capsys: 
     assert f" {100 * probe.auroc:.1f} |" in table.split("linear probe (exact)")[1].split("\n")[0]
 
 
+@pytest.mark.slow
 def test_macro_selects_among_scores_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = run(tmp_path, 1.0, ("probe",), capsys)
     before = scores_of(tmp_path)
@@ -113,6 +114,7 @@ def test_macro_selects_among_scores_of_their_own(tmp_path: Path, capsys: pytest.
     assert found["probe"].key != before["probe"].key
 
 
+@pytest.mark.slow
 def test_a_report_of_one_metric_ranks_by_it_and_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     *_, compared = run(tmp_path, 1.0, ("probe", "baselines", "compare"), capsys, "--metric", "macro")
     scores = scores_of(tmp_path)

@@ -240,6 +240,7 @@ def test_a_finished_lp_ft_is_gone_on_from(
     assert kept.parent.name.endswith(f"-alpha{scores['wise-ft'].chosen['alpha']:g}")
 
 
+@pytest.mark.slow
 def test_without_lp_ft_s_checkpoint_it_is_trained_anew(
     first: tuple[Settings, dict[str, Score], Counting], tmp_path: Path
 ) -> None:
@@ -269,6 +270,7 @@ def test_test_rows_are_read_after_the_choice(world: Path, place: Path, tmp_path:
     assert order[first:] == (1 + points) * splits.test.rows.tolist()
 
 
+@pytest.mark.slow
 def test_of_several_rates_the_best_lp_ft_is_gone_on_from(world: Path, place: Path, tmp_path: Path) -> None:
     train = ("augment=none", "wise_steps=2", "lr=1e-4,3e-2")
     scores = run(asked(world, place, tmp_path, train=train))

@@ -109,6 +109,7 @@ def test_every_stage_fits_on_the_sessions_device(cache: Path, tmp_path: Path, ca
         assert (score.key, score.predictions, score.path) == (other.key, other.predictions, other.path)
 
 
+@pytest.mark.slow
 def test_a_teacher_and_a_head_that_is_fitted_again(cache: Path, tmp_path: Path, calls: list[Call]) -> None:
     there, here = (session_of(cache, tmp_path / name, name) for name in ("cuda", "cpu"))
     features = {session: CachedFeatures(session, session.backbone(NET)[0]) for session in (there, here)}

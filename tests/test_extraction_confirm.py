@@ -24,6 +24,7 @@ from probeline.identity import digest_bytes, seal, unseal
 from probeline.options.settings import Settings
 from probeline.session import Session
 from small_runs import Listening, configuration
+from variants import slow_after
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "few_l2")
 
@@ -211,26 +212,29 @@ def test_weights_that_changed_under_an_old_fingerprint_are_found(
 
 @pytest.mark.parametrize(
     "odd",
-    [
-        [],
-        [{}],
-        ["x"],
-        {"files": {}, "records": []},
-        {"records": []},
-        {"records": "twice"},
-        {"files": {}},
-        {"files": {"x": "y"}},
-        {"dim": 10**13},
-        {"dim": True},
-        {"dim": "1"},
-        {"name": "resnet18"},
-        {"tap": "layer1"},
-        {"weights": "other.pth"},
-        {"weights_sha256": "x"},
-        {"preprocess": {}},
-        {"crop": 33},
-        {"std": [0.1, 0.1, 0.0]},
-    ],
+    slow_after(
+        6,
+        [
+            [],
+            [{}],
+            ["x"],
+            {"files": {}, "records": []},
+            {"records": []},
+            {"records": "twice"},
+            {"files": {}},
+            {"files": {"x": "y"}},
+            {"dim": 10**13},
+            {"dim": True},
+            {"dim": "1"},
+            {"name": "resnet18"},
+            {"tap": "layer1"},
+            {"weights": "other.pth"},
+            {"weights_sha256": "x"},
+            {"preprocess": {}},
+            {"crop": 33},
+            {"std": [0.1, 0.1, 0.0]},
+        ],
+    ),
     ids=str,
 )
 def test_an_odd_record_counts_as_missing(

@@ -40,6 +40,7 @@ from small_trainings import (
     small_vit,
     state,
 )
+from variants import slow_after
 
 LORA = AdapterOptions(rank=4, alpha=8.0, dropout=0.0, targets="auto")
 ALWAYS = replace(TRAINING, freeze_batchnorm=True)
@@ -270,7 +271,7 @@ def test_adapters_depend_on_the_seed() -> None:
         assert 0.8 * limit < float(first.abs().max()) <= limit, name
 
 
-@pytest.mark.parametrize("make", [small_vit, attention_net, swin, Steps, Tiny, Odd])
+@pytest.mark.parametrize("make", slow_after(3, [small_vit, attention_net, swin, Steps, Tiny, Odd]))
 def test_training_moves_adapters_and_head_alone(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     training = replace(ALWAYS, epochs=10, lr=0.03, body=1.0)
     trainer = make_trainer(training, make=make, strategy="lora", adapters=replace(LORA, targets="all"))
@@ -351,7 +352,7 @@ def test_dropout_is_refused_for_weights_without_an_input_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("make", [small_vit, attention_net, Tiny])
-@pytest.mark.parametrize("after", [BATCHES_AN_EPOCH + 2, 3 * BATCHES_AN_EPOCH])
+@pytest.mark.parametrize("after", slow_after(1, [BATCHES_AN_EPOCH + 2, 3 * BATCHES_AN_EPOCH]))
 def test_an_interrupted_training_takes_the_same_steps(
     make: Callable[[], nn.Module], after: int, tmp_path: Path
 ) -> None:
@@ -402,7 +403,7 @@ def test_rates_of_adapters_are_those_of_their_stages() -> None:
 # The merge
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", slow_after(3, NETS))
 def test_a_merged_net_is_the_plain_net_with_other_weights(name: str) -> None:
     make, size = NETS[name]
     plain = seeded(make)
@@ -417,7 +418,7 @@ def test_a_merged_net_is_the_plain_net_with_other_weights(name: str) -> None:
     assert [type(module) for module in net.modules()] == [type(module) for module in plain.modules()]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", slow_after(3, NETS))
 def test_a_merge_changes_no_output(name: str) -> None:
     """In float64 the two outputs are one function; in float32 they differ as rounding makes one net differ from it."""
     make, size = NETS[name]

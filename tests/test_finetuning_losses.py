@@ -37,6 +37,7 @@ from small_trainings import (
     seeded,
     state,
 )
+from variants import slow_after
 
 ROWS = np.array([7, 2, 9, 4, 0])
 OUTPUT = torch.from_numpy(np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32))
@@ -280,7 +281,7 @@ def test_parts_of_a_batch_add_up_to_it_where_labels_are_missing(tmp_path: Path) 
         torch.testing.assert_close(runs[1][name], tensor, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 5))
+@pytest.mark.parametrize("after", slow_after(2, range(0, 4 * BATCHES_AN_EPOCH, 5)))
 @pytest.mark.parametrize("kind", ["distilled", "two tasks"])
 def test_an_interrupted_run_goes_on_bit_for_bit(kind: str, after: int, tmp_path: Path) -> None:
     def begin(feed: object = FEED) -> Trainer:

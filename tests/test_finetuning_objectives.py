@@ -86,6 +86,7 @@ def test_a_key_changes_with_what_changes_the_numbers(
 # Interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("strategy", ["distill-head", "multi-task-head"])
 def test_an_interrupted_run_goes_on_bit_for_bit(strategy: str, world: Path, place: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from small_trainings import (
     moved,
     state,
 )
+from variants import slow_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -251,7 +252,7 @@ def test_parts_of_a_batch_add_up_to_it(kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(runs[1][name], tensor, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 5))
+@pytest.mark.parametrize("after", slow_after(2, range(0, 4 * BATCHES_AN_EPOCH, 5)))
 @pytest.mark.parametrize("kind", ["labels", "huber"])
 def test_an_interrupted_run_goes_on_bit_for_bit(kind: str, after: int, tmp_path: Path) -> None:
     loss = loss_in(kind)

@@ -11,6 +11,7 @@ from probeline.heads.logistic.labels import fit_label_path
 from probeline.heads.logistic.path import certify, fit_path
 from probeline.heads.logistic.reference import fit_label_reference, fit_reference
 from probeline.types import FloatArray
+from variants import slow_after
 
 L2S = [1e-3, 10.0, 1e-1, 1e-5]
 
@@ -29,7 +30,7 @@ def task(
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
-@pytest.mark.parametrize(("count", "columns", "number"), [(700, 40, 6), (90, 200, 3), (2500, 12, 40)])
+@pytest.mark.parametrize(("count", "columns", "number"), slow_after(1, [(700, 40, 6), (90, 200, 3), (2500, 12, 40)]))
 def test_each_label_has_scikit_learns_minimum(count: int, columns: int, number: int, unknown: float) -> None:
     X, Y = task(count, columns, number, unknown=unknown)
     for l2, head in zip(L2S, fit_label_path(X, Y, L2S), strict=True):

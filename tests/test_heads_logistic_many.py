@@ -23,6 +23,7 @@ from probeline.heads.logistic.preconditioner import Preconditioner
 from probeline.heads.logistic.reference import fit_reference
 from probeline.heads.logistic.streamed import fit_path_streamed
 from probeline.heads.standardize import apply, fit_scaler
+from variants import slow_after
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +41,7 @@ def task(count: int, columns: int, classes: int, apart: float = 0.35) -> tuple[A
 
 
 @pytest.mark.parametrize(
-    ("count", "columns", "classes"), [(1500, 40, 40), (900, 20, 300), (300, 400, 100), (700, 60, 320)]
+    ("count", "columns", "classes"), slow_after(1, [(1500, 40, 40), (900, 20, 300), (300, 400, 100), (700, 60, 320)])
 )
 def test_the_minimum_is_scikit_learns(count: int, columns: int, classes: int) -> None:
     X, y = task(count, columns, classes)

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from probeline.metrics.operating_point import Costs, choose_threshold, cost_per_image
+from variants import slow_after
 
 
 def mean_cost(labels: np.ndarray, predictions: np.ndarray, costs: Costs) -> float:
@@ -24,7 +25,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray, Costs]:
     return labels, odds.astype(np.float32), (float(random.choice([0.1, 1, 7])), float(random.choice([1, 3, 50])))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", slow_after(20, range(60)))
 def test_no_threshold_of_the_roc_curve_costs_less(seed: int) -> None:
     labels, odds, costs = draw(seed)
     threshold = choose_threshold(labels, odds, costs)

@@ -21,6 +21,7 @@ from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.report.sections.scores.learning import crossings, learning_notes, learning_table
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.store import SkippedFile
+from variants import slow_after
 
 
 def test_steps_gather_the_draws() -> None:
@@ -101,7 +102,7 @@ SETS = {
 }
 
 
-@pytest.mark.parametrize("case", SETS)
+@pytest.mark.parametrize("case", slow_after(3, SETS))
 def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with default_look():
         figure = learning(SETS[case])

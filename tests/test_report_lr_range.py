@@ -21,6 +21,7 @@ from probeline.report.records.range_tests import range_test_titles, round_rate, 
 from probeline.report.sections.scores.ranges import range_notes, range_table
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.store import SkippedFile
+from variants import slow_after
 
 
 def make_test(
@@ -142,7 +143,7 @@ SETS: dict[str, Sequence[RangeTest]] = {
 }
 
 
-@pytest.mark.parametrize("case", SETS)
+@pytest.mark.parametrize("case", slow_after(3, SETS))
 def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with default_look():
         figure = range_tests(SETS[case])

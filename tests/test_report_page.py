@@ -29,6 +29,7 @@ from probeline.results.illustrations.picture import PICTURE_FOLDER
 from probeline.results.methods import METHODS, method_info
 from probeline.results.score import Score
 from sketches import drawn
+from variants import slow_after
 
 HOSTILE = '<script>alert("1")</script>'
 
@@ -243,19 +244,22 @@ def taps() -> list[Score]:
 
 @pytest.mark.parametrize(
     ("make", "rows"),
-    [
-        (list, 0),
-        (lambda: [make_score(n_test=40, path=(), class_names=TWO)], 1),
-        (lambda: make_scores([f"net{i}" for i in range(12)], ("probe", "knn"), n_test=40), 24),
-        (taps, 5),
-        (
-            lambda: make_scores(
-                methods=("probe", "finetune"), n_test=90, class_names=[f"class {i}" for i in range(45)]
+    slow_after(
+        3,
+        [
+            (list, 0),
+            (lambda: [make_score(n_test=40, path=(), class_names=TWO)], 1),
+            (lambda: make_scores([f"net{i}" for i in range(12)], ("probe", "knn"), n_test=40), 24),
+            (taps, 5),
+            (
+                lambda: make_scores(
+                    methods=("probe", "finetune"), n_test=90, class_names=[f"class {i}" for i in range(45)]
+                ),
+                2,
             ),
-            2,
-        ),
-        (lambda: [make_score("scratch", seed=0, n_test=30), make_score("knn", n_test=30)], 2),
-    ],
+            (lambda: [make_score("scratch", seed=0, n_test=30), make_score("knn", n_test=30)], 2),
+        ],
+    ),
     ids=["none", "one", "many nets", "taps", "many classes", "no probe"],
 )
 def test_any_table_makes_a_page(tmp_path: Path, make: Callable[[], list[Score]], rows: int) -> None:

@@ -23,6 +23,7 @@ from probeline.errors import BadOption, CannotWrite
 from probeline.identity import digest, digest_bytes
 from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
+from variants import slow_after
 
 TWO = ("ants", "bees")
 KNN = make_score("knn", n_test=60, class_names=TWO)
@@ -129,7 +130,7 @@ def test_other_changes_are_written(tmp_path: Path, missing: list[tuple[str, str]
 
 
 @pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "index.html", "figures/learning.png"])
-@pytest.mark.parametrize("damage", ["lost", "cut"])
+@pytest.mark.parametrize("damage", slow_after(1, ["lost", "cut"]))
 def test_a_damaged_report_is_written_again(curve: Path, tmp_path: Path, name: str, damage: str) -> None:
     copy = shutil.copytree(curve, tmp_path / "report")
     whole = {path: (copy / path).read_bytes() for path in state(copy)}
@@ -164,7 +165,7 @@ def test_a_record_that_lists_nothing_is_no_proof(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["figures", "figures/learning.png", "index.html", "report.json", "report.md"])
-@pytest.mark.parametrize("leads", ["to somebody's", "nowhere"])
+@pytest.mark.parametrize("leads", slow_after(1, ["to somebody's", "nowhere"]))
 def test_nothing_is_written_through_a_link(name: str, leads: str, curve: Path, tmp_path: Path) -> None:
     copy, outside = shutil.copytree(curve, tmp_path / "report"), tmp_path / "outside"
     if leads == "nowhere":
