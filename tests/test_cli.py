@@ -621,12 +621,15 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
 @pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize(
     ("verb", "results"),
-    [
-        ("extract", []),
-        ("probe", ["test top-1"] * 3),
-        ("baselines", ["test top-1"] * sum(one.verb == "baselines" for one in METHODS)),
-        ("finetune", ["test top-1"] * 2),
-    ],
+    slow_after(
+        2,
+        [
+            ("extract", []),
+            ("probe", ["test top-1"] * 3),
+            ("baselines", ["test top-1"] * sum(one.verb == "baselines" for one in METHODS)),
+            ("finetune", ["test top-1"] * 2),
+        ],
+    ),
 )
 def test_quiet_leaves_results_alone(verb: str, results: list[str], finished: Path, run: Run, tmp_path: Path) -> None:
     shutil.copytree(finished / "cache", tmp_path / "cache")

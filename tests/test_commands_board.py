@@ -17,7 +17,7 @@ from probeline.results.owner import ORIGINS
 from probeline.results.score import SCORES
 from small_runs import make_coloured, make_photos
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "few_l2")]
 
 NETS = ("squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v3_small")
 
@@ -205,7 +205,6 @@ def test_a_data_set_that_cannot_be_loaded_costs_its_own_column_alone(place: Path
     assert all("--dataset folder:nowhere --backbone squeezenet1_1 " in one["command"] for one in record["missing"])
 
 
-@pytest.mark.slow
 def test_the_command_of_a_missing_row_makes_it(place: Path, tmp_path: Path, run: Run) -> None:
     """Run as printed, in another folder, on a data set whose options are not the defaults."""
     for path in (place / "reports").glob("digits-limit60/scores/shufflenet*/knn-*.json"):

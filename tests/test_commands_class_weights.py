@@ -169,6 +169,7 @@ def test_names_with_signs_and_options_that_request_them_again() -> None:
     assert class_weight_words({}) == ()
 
 
+@pytest.mark.slow
 def test_rows_are_named_by_their_weights_and_print_them(
     place: Path, scored: dict[tuple[str, str], Score], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ from probeline.results.targets.score import TARGET_SCORES, TargetScore
 from probeline.types import DoubleArray
 from small_ranks import start
 
-pytestmark = pytest.mark.usefixtures("one_thread", "drawn_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "drawn_figures")]
 
 NET = """
 import os, signal, torch
@@ -260,7 +260,6 @@ def test_a_second_run_does_not_import_torch(place: Path) -> None:
     assert done.stdout.split()[-2:] == ["0", "False"]
 
 
-@pytest.mark.slow
 def test_a_printed_command_finds_its_row(
     place: Path, numbers: Mapping[str, TargetScore], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,14 +279,7 @@ def test_a_printed_command_finds_its_row(
     assert "already scored, skipped (test R²" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "targets",
-    [
-        LABELS,
-        pytest.param(NUMBERS, marks=pytest.mark.slow),
-        pytest.param(("--task", "regression", "--columns", "label=level"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("targets", [LABELS, NUMBERS, ("--task", "regression", "--columns", "label=level")])
 def test_lp_ft_starts_where_the_probe_ends(place: Path, targets: tuple[str, ...]) -> None:
     name = f"start-{targets[1]}-{targets[3][6:]}"
     assert run(place, "probe", name, *targets) == 0
@@ -308,7 +300,6 @@ def test_lp_ft_starts_where_the_probe_ends(place: Path, targets: tuple[str, ...]
             np.testing.assert_allclose(ratios[np.abs(its) < 7], ratios[0], rtol=1e-2)
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_and_two_processes_end_it(place: Path, numbers: Mapping[str, TargetScore]) -> None:
     more = (*NUMBERS, "--strategy", "full", "--train", "accumulate=2")
     assert run(place, "finetune", "whole", *more) == 0

@@ -117,6 +117,7 @@ def test_nothing_of_the_net_is_kept(first: tuple[Settings, RangeTest, list[str]]
     assert written == [settings.folders.reports / "folder--pictures" / "lr" / f"{NET}-finetune-{test.key[:12]}.json"]
 
 
+@pytest.mark.slow
 def test_both_rates_and_the_next_command_are_printed(world: Path, tmp_path: Path) -> None:
     console = Listening()
     words = ("optimizer=sgd", "lr=1e-4,1e-3", "augment=none")
@@ -252,6 +253,7 @@ def test_a_damaged_record_is_made_again_the_same_and_global_random_states_stay(
     assert any(said.startswith(line) for said in console.said)
 
 
+@pytest.mark.slow
 def test_the_seed_decides(world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]) -> None:
     (other,) = run(options(world, tmp_path, seed=1, seeds=3))
     assert other.seed == 1, "the first seed alone"

@@ -266,6 +266,7 @@ def test_a_class_without_train_rows_keeps_its_zero_shot_logit() -> None:
         PROBE_FROM_ZERO_SHOT.fit(one, own, PROBE_FROM_ZERO_SHOT.candidates(own, 9))
 
 
+@pytest.mark.slow
 def test_class_weights_concern_the_probe_and_not_the_names(world: Path, tmp_path: Path) -> None:
     session = opened(world, tmp_path, class_weights=("blue=5",))
     probe.run(session)
@@ -273,6 +274,7 @@ def test_class_weights_concern_the_probe_and_not_the_names(world: Path, tmp_path
     assert saved(session, "probe-from-zero-shot")[0].options["class_weights"] == {"blue": 5.0}
 
 
+@pytest.mark.slow
 def test_the_report_has_the_rows_with_their_conditions(world: Path, tmp_path: Path) -> None:
     session = opened(world, tmp_path, templates=("a photo of a {}.",), class_texts=("green=a green one",))
     probe.run(session)
@@ -296,6 +298,7 @@ def test_the_report_has_the_rows_with_their_conditions(world: Path, tmp_path: Pa
     assert "zero-shot, by class names of openclip:" in text.partition("## Not run")[2]
 
 
+@pytest.mark.slow
 def test_other_nets_and_taps_are_passed_over_or_refused(world: Path, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=r"--zero-shot without the space .*expected --tap projection.*got --tap penult"):
         settings(world, tmp_path, taps=("penultimate",))
@@ -342,6 +345,7 @@ def test_other_nets_and_taps_are_passed_over_or_refused(world: Path, tmp_path: P
         check_settings(session.settings.changed(**piece.changes))
 
 
+@pytest.mark.slow
 def test_names_that_say_nothing_are_noted(world: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     make_coloured(pictures, n=6)

@@ -70,6 +70,7 @@ def results(capsys: pytest.CaptureFixture[str], verb: str, *words: str) -> list[
 ALONE = ["--cache", "alone", "--reports", "alone-reports"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["probe", "baselines"])
 def test_each_backbone_is_fitted_by_a_worker_of_its_own(
     verb: str, crew: Inside, capsys: pytest.CaptureFixture[str]
@@ -94,6 +95,7 @@ def test_each_training_is_done_by_a_worker_of_its_own(crew: Inside, capsys: pyte
     assert crew.at_once == [2], "four trainings, two at once"
 
 
+@pytest.mark.slow
 def test_each_curve_is_computed_by_a_worker_of_its_own(crew: Inside, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*NETS, "--fractions", "50", "100", "--shots", "0", "--draws", "1", "--curve-strategy", "full"]
     words += ["--epochs", "1"]

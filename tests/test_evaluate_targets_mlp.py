@@ -24,6 +24,7 @@ from probeline.heads.standardize import Scaler
 from probeline.options.groups.fitting import HeadOptions
 from probeline.results.methods import method_info
 from probeline.types import DoubleArray, FloatArray
+from variants import slow_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -142,7 +143,7 @@ def by_scikit_learn(task: Task, Y: DoubleArray, outputs: DoubleArray) -> float:
 
 
 @pytest.mark.parametrize(("task", "metric"), [("multi-label", "map"), ("regression", "r2")])
-@pytest.mark.parametrize("n", [400, 1200])  # with folds, and with validation rows
+@pytest.mark.parametrize("n", slow_after(1, [400, 1200]))  # with folds, and with validation rows
 def test_end_to_end_against_scikit_learn(task: Task, metric: str, n: int, tmp_path: Path) -> None:
     X, Y = made(task, n)
     options: dict[str, Any] = {"test": np.arange(0, n, 4), "reports": tmp_path, "name": "made"}

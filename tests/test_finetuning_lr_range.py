@@ -253,6 +253,7 @@ class Counting(Silence):
         yield Counter()
 
 
+@pytest.mark.slow
 def test_a_batch_that_memory_does_not_hold_goes_in_parts_from_the_first_step_on() -> None:
     trainer = make_trainer(UNIT)
     sizes: list[int] = []

@@ -67,11 +67,13 @@ def assert_equal(found: dict[str, Any], alone: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_take_the_steps_of_two_parts_in_one(place: Path, tmp_path: Path, name: str) -> None:
     assert_equal(load(place, name), EQUAL[name](ALONE, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*EQUAL, *ROUNDED])
 def test_all_processes_have_the_same_net_history_and_output(place: Path, name: str) -> None:
     first, second = (load(place, name, rank) for rank in range(2))
@@ -80,6 +82,7 @@ def test_all_processes_have_the_same_net_history_and_output(place: Path, name: s
     assert all(torch.equal(tensor, second["state"][key]) for key, tensor in first["state"].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parts of a batch and a remainder", "norms", "gradual"])
 def test_outputs_that_are_divided_are_those_of_one_process(place: Path, name: str) -> None:
     from small_ranks import Norms
@@ -92,6 +95,7 @@ def test_outputs_that_are_divided_are_those_of_one_process(place: Path, name: st
     assert torch.equal(trainer.predict(VAL, FEED), found["output"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROUNDED)
 def test_more_parts_than_processes_differ_by_rounding(place: Path, tmp_path: Path, name: str) -> None:
     """The bound: four times what comes of it if every weight is one unit larger in the beginning."""
@@ -120,6 +124,7 @@ def test_dropout_differs_from_part_to_part_and_from_batch_to_batch(tmp_path: Pat
     assert len(kept) == len(set(kept)) == 4 * 4 * 2
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes(place: Path) -> None:
     for name in [*EQUAL, *ROUNDED]:
         files = sorted(path.name for path in (place / "rank 0" / name).iterdir())
@@ -130,12 +135,14 @@ def test_the_first_process_alone_writes(place: Path) -> None:
 # Resuming
 
 
+@pytest.mark.slow
 def test_what_two_processes_have_begun_one_ends(place: Path, tmp_path: Path) -> None:
     resumed = result(make_trainer(TWO), place / "rank 0" / "interrupted")
     assert resumed["resumed_from"] == EPOCHS_BEFORE
     assert_equal(resumed, result(make_trainer(TWO), tmp_path))
 
 
+@pytest.mark.slow
 def test_what_one_process_has_begun_two_end(place: Path, tmp_path: Path) -> None:
     resumed = load(place, "resumed")
     assert resumed["resumed_from"] == EPOCHS_BEFORE
@@ -146,6 +153,7 @@ def test_what_one_process_has_begun_two_end(place: Path, tmp_path: Path) -> None
 # What goes wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
