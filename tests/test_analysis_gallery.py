@@ -415,6 +415,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> None:
     def state() -> dict[str, tuple[int, int]]:
         files = (path for path in world.rglob("*") if path.is_file())

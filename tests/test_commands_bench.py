@@ -15,6 +15,7 @@ from small_runs import Listening, configuration
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_every_contender_is_measured_and_told(tmp_path: Path) -> None:
     console = Listening()
     session = Session(configuration(tmp_path / "cache", console=console, workers=2, limit=30))

@@ -120,6 +120,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
     compare.run(session(root, **DEFAULT))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

@@ -225,6 +225,7 @@ def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, d
     ]
 
 
+@pytest.mark.slow
 def test_a_second_run_does_not_import_torch(first: tuple[Settings, dict[str, Score]]) -> None:
     settings = first[0]
     program = (

@@ -294,6 +294,7 @@ def copy_of(first: tuple[Settings, RangeTest, list[str]], place: Path) -> Settin
     return first[0].changed(cache=place / "cache", reports=place / "reports")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]

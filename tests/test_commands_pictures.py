@@ -147,6 +147,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
     """Nor does a run whose pictures cannot be written, which is reported before anything is drawn."""

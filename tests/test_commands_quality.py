@@ -101,6 +101,7 @@ def test_a_second_run_reads_no_feature_and_rewrites_nothing(
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
 
+@pytest.mark.slow
 def test_no_net_runs_and_torch_is_not_imported(cache: Path, tmp_path: Path) -> None:
     settings = configuration(cache, reports=tmp_path, taps=TAPS)
     words = [

@@ -108,6 +108,7 @@ def test_each_curve_is_computed_by_a_worker_of_its_own(crew: Inside, capsys: pyt
     ]
 
 
+@pytest.mark.slow
 def test_what_a_worker_left_undone_is_done_by_the_next_wave(
     crew: Inside, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_who_is_killed_is_replaced_by_the_others(
     assert look_into(place / "shared").is_only_a_cache
 
 
+@pytest.mark.slow
 def test_a_wave_that_is_killed_is_followed_by_another(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_wave_that_is_killed_is_followed_by_another(
     assert f'"extracted_shards": {SHARDS}' in out
 
 
+@pytest.mark.slow
 def test_a_wave_that_brings_nothing_ends_the_run(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_wave_that_brings_nothing_ends_the_run(
     assert "out of order" in line
 
 
+@pytest.mark.slow
 def test_images_that_workers_find_unreadable_are_left_out(tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos")
     (root / "ants" / "3.jpg").write_bytes(bomb(60_000, 60_000))

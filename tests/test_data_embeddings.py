@@ -169,6 +169,7 @@ def test_an_hdf5_file_leads_nowhere_else(tmp_path: Path) -> None:
         load(tmp_path / "outer.h5")
 
 
+@pytest.mark.slow
 def test_heads_doctor_and_report_work_on_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "texts.npz"
     np.savez(path, sbert=X + 2 * (Y[:, None] == np.array(["cat", "dog", "owl", "", ""])), tfidf=X, y=Y)

@@ -160,6 +160,7 @@ def test_the_command_line_refuses_it_before_any_stage(
 # A second run
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path) -> None:
     settings = asked(world, place, tmp_path, strategies=("distill-head", "multi-task-head"), teacher=NET, second=GROUPS)
     settings = settings.changed(train=("augment=none",), epochs=1)
