@@ -94,7 +94,6 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-@functools.cache
 def installed(package: str) -> str | None:
     """Return an installed package's version, or None."""
     return _version_on(tuple(sys.path), package)
