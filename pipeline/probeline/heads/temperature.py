@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import softmax
 
 from probeline.heads.checks import check_labelled
@@ -27,6 +26,8 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     ----------
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML, section 4.2.
     """
+    from scipy.optimize import brentq  # half a second, which an extraction need not wait for
+
     check_labelled(logits, labels, logits.shape[1])
     wide = logits.astype(np.float64)
     own = np.take_along_axis(wide, labels[:, None], axis=1)
