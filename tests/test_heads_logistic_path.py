@@ -378,3 +378,28 @@ def test_rows_that_are_certain_still_tell_the_way() -> None:
         assert head.certificate.converged
         judge = fit_reference(X.astype(np.float64), y, head.l2, tolerance=1e-10, max_iterations=20_000).certificate
         assert abs(head.certificate.objective - judge.objective) <= 1e-6 * judge.objective + 1e-8
+
+
+@pytest.mark.parametrize(("spacing", "degree"), [(0.25, 3), (0.3, 3), (0.5, 2), (1.0, 2)])
+def test_a_start_lies_on_a_cubic_through_near_solutions_and_on_a_parabola_through_others(
+    spacing: float, degree: int
+) -> None:
+    """A polynomial of the degree is continued exactly; one of a higher degree is not."""
+
+    def solution(l2: float, of_degree: int) -> torch.Tensor:
+        return torch.tensor([[math.log10(l2) ** of_degree, 1.0]], dtype=torch.float64)
+
+    l2s = [10 ** (2 - spacing * i) for i in range(6)]
+    ahead = l2s[-1] * 10 ** (-2 * spacing)
+    nothing = torch.zeros(1, 2, dtype=torch.float64)
+    for of_degree in (1, 2, 3, 4):
+        start = path.extrapolate({l2: solution(l2, of_degree) for l2 in l2s}, ahead, nothing)
+        is_exact = torch.allclose(start, solution(ahead, of_degree), rtol=1e-9, atol=1e-9)
+        assert is_exact == (of_degree <= degree)
+
+
+def test_a_start_goes_no_further_ahead_than_the_solutions_are_apart() -> None:
+    known = {l2: torch.tensor([[math.log10(l2)]], dtype=torch.float64) for l2 in (1.0, 10**-0.25, 10**-0.5, 10**-0.75)}
+    start = path.extrapolate(known, 1e-6, torch.zeros(1, 1, dtype=torch.float64))
+    assert float(start) == pytest.approx(-1.5), "a span of 0.75 beyond the last one"
+    assert path.extrapolate({}, 1e-6, torch.zeros(1, 1)).tolist() == [[0.0]]

@@ -50,8 +50,10 @@ _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
 _CURVE = 4
-"""Solutions that a start is extrapolated from; through three of them, a path took 242 products
-instead of 218."""
+"""Solutions that a start is extrapolated from; through three of them, a path took 242 products instead of 218."""
+
+_CLOSE = 10.0
+"""Largest factor between their l2, beyond which a cubic is worse than a parabola."""
 
 KNOWN = 8
 """Most recent solutions kept for extrapolation: some may be too close to each other."""
@@ -373,14 +375,17 @@ def _certify(rows: Rows, weight: Tensor, bias: Tensor, l2s: Sequence[float]) -> 
 
 
 def extrapolate(solved: dict[float, Tensor], l2: float, nothing: Tensor) -> Tensor:
-    """Return the value at `l2` of the cubic over log l2 through the last four solutions; `nothing` if there is none.
+    """Return the value at `l2` of the curve over log l2 through the last solutions; `nothing` if there is none.
 
-    It goes no further ahead than these are apart, where a curve would be unreliable.
+    That is a cubic through four within a decade, else a parabola through three. It goes no further ahead than these are
+    apart, where a curve would be unreliable.
     """
     known: list[float] = []
     for earlier in reversed(solved):
         if len(known) < _CURVE and not any(abs(math.log(earlier / other)) < _SPACING for other in known):
             known.insert(0, earlier)
+    if len(known) == _CURVE and known[0] > _CLOSE * known[-1]:
+        known.pop(0)
     if not known:
         return nothing
     if known[-1] <= l2 or len(known) < 3:
