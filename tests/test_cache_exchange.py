@@ -160,7 +160,12 @@ def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
     with ShardLocks(entry, [1]) as other:
         assert list(other.lock_all()) == [1]
 
+        sleep = time.sleep
+
         def finish(seconds: float) -> None:
+            if not sys._getframe(1).f_globals["__name__"].startswith("probeline"):
+                sleep(seconds)  # on a busy machine subprocess waits for the reading process so
+                return
             write_shard(entry, 1, theirs, {})
             other.release(1)
 
