@@ -216,9 +216,9 @@ def test_findings_of_the_doctor_are_made_again_next_to_the_old_ones(old: Path, r
     (path,) = folder.glob("doctor-*.json")
     reason = "has doctor version 1; this program reads 2: run its stage again"
     assert FINDINGS.load(folder) == ([], [SkippedFile(path, reason)])
-    (told,) = run(f"doctor {PICTURES}")
+    (printed,) = run(f"doctor {PICTURES}")
     after = snapshot(folder)
-    assert set(after) - set(before) == {str(old / told["file"])}
+    assert set(after) - set(before) == {str(old / printed["file"])}
     assert {name: after[name] for name in before} == before
     (now,), (skipped,) = FINDINGS.load(folder)
     assert skipped.path == path
@@ -242,8 +242,8 @@ def test_findings_of_0_2_0_are_up_to_date(old: Path, run: Run, tmp_path: Path) -
     file = FINDINGS.path_of(folder, record)
     assert FINDINGS.save(tmp_path / "again", record).read_bytes() == file.read_bytes()
     before = snapshot(folder)
-    (told,) = run(f"doctor {PICTURES}")
-    assert old / told["file"] == file
+    (printed,) = run(f"doctor {PICTURES}")
+    assert old / printed["file"] == file
     assert snapshot(folder) == before
     run(f"compare {PICTURES}".removesuffix(" --device cpu"))
     shown = json.loads((folder / "report.json").read_bytes())["doctor"]

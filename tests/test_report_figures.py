@@ -141,6 +141,20 @@ def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
     assert "Top-1 below 78 % is not drawn." in figure.caption
 
 
+def test_a_path_that_ended_early_says_where() -> None:
+    entries = [{"l2": l2, "top1": 0.9, "nll": 1.0, "test_top1": 0.9, "test_nll": 1.0} for l2 in (1e-2, 1e-1, 1.0, 10.0)]
+    captions = []
+    for grid in ([1e-3, 1e-2, 1e-1, 1.0, 10.0], [1e-2, 1e-1, 1.0, 10.0]):
+        score = make_score(path=entries, chosen={"l2": 1.0})
+        with default_look():
+            figure = path(blocks([replace(score, options={**score.options, "l2": grid})]))
+        assert figure is not None
+        captions.append(figure.caption)
+    ended = " Below l2 0.01 nothing was fitted: val top-1 was already far below the best."
+    assert ended in captions[0]
+    assert captions[0].replace(ended, "") == captions[1]
+
+
 def test_what_lies_far_below_keeps_its_tap() -> None:
     heads = [make_score(accuracy=0.9 + i / 100, cold_seconds=5.0 + i, tap=f"layer{i}") for i in range(1, 4)]
     far = [make_score("knn", accuracy=0.4, tap=f"layer{i}") for i in (1, 2)]

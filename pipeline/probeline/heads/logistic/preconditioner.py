@@ -53,7 +53,7 @@ _NEAR = 4.0
 """Largest factor between an l2 and that of the inverse used for it."""
 
 _STEADY = 1e4
-"""Largest curvature, relative to l2, up to which a matrix is factorised in float32."""
+"""Largest sum of a matrix's curvatures, relative to l2, up to which it is factorised in float32."""
 
 NARROW = 33
 """A product with few columns takes 1 + NARROW / (columns + 1) times as long for its operations."""

@@ -174,7 +174,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
     caption += " Thin: test, which had no part in the choice. Cross: test at the chosen l2."
     if any(score.left_out for _, score in probes):
         least = min(entry["l2"] for _, score in probes for entry in score.path if score.left_out)
-        caption += f" Below l2 {least:.2g} nothing was fitted: val had fallen too far for the choice."
+        caption += f" Below l2 {least:.2g} nothing was fitted: val top-1 was already far below the best."
     reached = min(max(entry[field] for entry in score.path) for _, score in probes for field in ("top1", "test_top1"))
     floor = math.floor(100 * reached) - _DEPTH
     if any(100 * min(entry["top1"], entry["test_top1"]) < floor for _, score in probes for entry in score.path):
