@@ -133,12 +133,12 @@ def test_on_a_cpu_no_batch_is_read_ahead() -> None:
         assert int(pixels[0]) == number
 
 
-def test_the_optimizer_is_fused_on_cuda_alone() -> None:
+def test_the_optimizer_is_fused_where_torch_has_it() -> None:
     setup = make_trainer().setup
     for name in ("adamw", "adam", "sgd"):
         options = replace(TRAINING, optimizer=name)
-        assert make_optimizer(rate_groups(setup), options, CPU).defaults["fused"] is None
-        assert make_optimizer(rate_groups(setup), options, CUDA).defaults["fused"] is True
+        for device, fused in ((CPU, True), (CUDA, True), (torch.device("mps"), None)):
+            assert make_optimizer(rate_groups(setup), options, device).defaults["fused"] is fused
 
 
 # Copies of the state

@@ -275,7 +275,7 @@ def rate_groups(setup: TrainingSetup) -> list[dict[str, Any]]:
 def make_optimizer(
     groups: list[dict[str, Any]], options: TrainingOptions, device: torch.device
 ) -> torch.optim.Optimizer:
-    fused = True if device.type == "cuda" else None  # one kernel for many tensors, there alone
+    fused = True if device.type in ("cpu", "cuda") else None  # one call for all tensors instead of several for each
     match options.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=options.lr, fused=fused)
