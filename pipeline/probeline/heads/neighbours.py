@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probeline.heads.checks import check_features, check_labelled
+from probeline.heads.standardize import unit_rows
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 SMOOTHING = 1e-3
@@ -16,7 +17,7 @@ TEMPERATURE = 0.07
 """Of weighted votes."""
 
 MEMORY = 256
-"""Mebibytes that scikit-learn may take for the distances of a block of rows."""
+"""Mebibytes for the cosines of a block of rows."""
 
 
 def nearest(
@@ -24,8 +25,8 @@ def nearest(
 ) -> tuple[IntArray, FloatArray]:
     """Return the k nearest rows by cosine, the nearest first: their indices int64 [m, k] and cosines float32 [m, k].
 
-    Of equally near rows the first comes first; if more are equally near than k has room for, scikit-learn picks, the
-    same ones each time. A row of zeros has the cosine 0 with all.
+    Of equally near rows the first comes first; if more are equally near than k has room for, torch picks, the same
+    ones each time. A row of zeros has the cosine 0 with all.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def nearest(
     own : int64 [m], optional
         Index in X of each held-out row, which is excluded from its neighbours; -1 if it is not in X.
     memory : float
-        Mebibytes for the distances of a block of rows.
+        Mebibytes for the cosines of a block of rows.
     """
     check_features(X)
     check_features(X_heldout, columns=X.shape[1])
@@ -45,19 +46,20 @@ def nearest(
         raise ValueError(f"k must lie in [1, {most}], not {k}")
     if own is not None and own.shape != (len(X_heldout),):
         raise ValueError(f"own must have {len(X_heldout)} rows, not {own.shape}")
-    import sklearn
-    from sklearn.neighbors import NearestNeighbors
+    import torch
 
-    index = NearestNeighbors(n_neighbors=k + (own is not None), metric="cosine", algorithm="brute").fit(X)
-    with sklearn.config_context(working_memory=memory):
-        distances, indices = index.kneighbors(X_heldout)
-    order = np.lexsort((indices, distances))
-    indices, distances = (np.take_along_axis(array, order, axis=1) for array in (indices, distances))
+    rows, asked = (torch.from_numpy(unit_rows(array)) for array in (X, X_heldout))
+    count, block = k + (own is not None), max(1, int(memory * 2**20 / rows.element_size() / len(rows)))
+    found = [torch.topk(part @ rows.T, count, dim=1) for part in torch.split(asked, block)]
+    cosines = torch.cat([values for values, _ in found]).clamp_(-1, 1).numpy()
+    indices = torch.cat([positions for _, positions in found]).numpy()
+    order = np.lexsort((indices, -cosines))
+    indices, cosines = (np.take_along_axis(array, order, axis=1) for array in (indices, cosines))
     if own is not None:
         others = indices != own[:, None]
         others[others.all(axis=1), -1] = False  # not in X, or with so many copies that it is not among the nearest
-        indices, distances = (array[others].reshape(-1, k) for array in (indices, distances))
-    return indices.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
+        indices, cosines = (array[others].reshape(-1, k) for array in (indices, cosines))
+    return indices, cosines
 
 
 def knn(X: FloatArray, y: IntArray, X_heldout: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
