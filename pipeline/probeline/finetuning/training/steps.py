@@ -19,7 +19,7 @@ from probeline.finetuning.training.background import HostCopies
 from probeline.finetuning.training.joint_step import JointStep, other_buffers_unchanged
 from probeline.finetuning.training.network import Network, norms
 from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
-from probeline.heads.minibatch.training import factors
+from probeline.heads.minibatch.training import factors, fuses
 from probeline.types import IntArray
 
 Result = TypeVar("Result")
@@ -275,7 +275,7 @@ def rate_groups(setup: TrainingSetup) -> list[dict[str, Any]]:
 def make_optimizer(
     groups: list[dict[str, Any]], options: TrainingOptions, device: torch.device
 ) -> torch.optim.Optimizer:
-    fused = True if device.type in ("cpu", "cuda") else None  # one call for all tensors instead of several for each
+    fused = fuses(device)
     match options.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=options.lr, fused=fused)

@@ -39,6 +39,7 @@ from probeline.heads.minibatch.training import (
     TrainingSettings,
     check_lengths,
     factors,
+    fuses,
     linear,
     stream,
     weights_on,
@@ -127,6 +128,7 @@ class _Pooling:
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=settings.lr,
+            fused=fuses(torch.device(device)),
         )
         self.loss_sum, self.right = torch.zeros((), device=device), torch.zeros((), device=device)
 

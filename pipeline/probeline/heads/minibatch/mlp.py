@@ -27,6 +27,7 @@ from probeline.heads.minibatch.training import (
     TrainingSettings,
     check_lengths,
     factors,
+    fuses,
     linear,
     load_rows,
     load_target_rows,
@@ -195,6 +196,7 @@ def _train(
     stepper = torch.optim.AdamW(
         [{"params": layers[::2], "weight_decay": settings.weight_decay}, {"params": layers[1::2], "weight_decay": 0.0}],
         lr=settings.lr,
+        fused=fuses(device),
     )
     batches = math.ceil(count / batch_size)
     rates = settings.lr * factors("cosine", epochs * batches)

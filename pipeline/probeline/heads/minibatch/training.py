@@ -122,6 +122,11 @@ def stream(seed: int, purpose: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
+def fuses(device: torch.device) -> bool | None:
+    """Return what `fused` of torch's optimizers should be: one call for all tensors, where torch has it."""
+    return True if device.type in ("cpu", "cuda") else None
+
+
 def linear(columns: int, outputs: int, generator: torch.Generator) -> Tensor:
     """Return first weights and, last, bias, uniform within 1 / sqrt(columns) as in ``nn.Linear``.
 
