@@ -75,6 +75,7 @@ def timeless(score: Score) -> dict[str, Any]:
     record = encode(score)
     for name in ("warm_seconds", "cold_seconds"):
         del record[name]
+    record.pop("waited", None)  # not every system says it
     record["history"] = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
     return record
 

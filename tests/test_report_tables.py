@@ -14,10 +14,11 @@ import pytest
 
 from made_scores import aggregate, make_score, make_scores
 from pages import make_content, markdown_of, record_of, table
-from probeline.format import escape
+from probeline.format import escape, seconds
 from probeline.report.model.conditions import Conditions
 from probeline.report.model.content import NotRun, ReportFigure
 from probeline.report.model.rows import blocks
+from probeline.report.sections.tables import BUSY_NOTE
 from probeline.report.terminal import TERMINAL_WIDTH, csv_table, terminal_table
 from probeline.results.score import Score
 
@@ -80,6 +81,16 @@ def test_flags_come_with_their_footnotes() -> None:
     assert [row["Chosen"] for row in rows] == ["l2 0.001", "C 0.02 ‡"]
     assert "- † the fit stopped before its tolerance" in text
     assert "- ‡ chosen at a hyper-parameter grid edge" in text
+
+
+def test_seconds_of_a_busy_machine_are_marked() -> None:
+    probe, knn = make_score("probe", waited=0.4), make_score("knn", waited=0.05)
+    text = rendered([probe, knn])
+    cells = [cell.strip() for line in text.splitlines() for cell in line.split("|")]
+    assert f"≈ {seconds(probe.warm_seconds)}" in cells
+    assert seconds(knn.warm_seconds) in cells
+    assert BUSY_NOTE in text
+    assert BUSY_NOTE not in rendered([knn, make_score("centroid")])
 
 
 def test_classes_without_test_images_are_reported() -> None:

@@ -36,9 +36,22 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
-def seconds(value: float) -> str:
-    """Return seconds with three digits at least: ``0.0421``, ``12.6``, ``4,512``."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+_BUSY = 0.1
+"""Share of waiting from which seconds are marked."""
+
+
+def were_cores_missing(waited: float | None) -> bool:
+    """Return whether seconds need a mark: other programs had the cores for the share `waited` of them."""
+    return waited is not None and waited >= _BUSY
+
+
+def seconds(value: float, waited: float | None = None) -> str:
+    """Return seconds with three digits at least: ``0.0421``, ``12.6``, ``4,512``.
+
+    They are marked, as in ``≈ 12.6``, if `waited`, the share of them without a core, is too large.
+    """
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"≈ {text}" if were_cores_missing(waited) else text
 
 
 def count(value: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -32,6 +31,7 @@ from probeline.files.decode import encode
 from probeline.format import option
 from probeline.heads.standardize import apply
 from probeline.names import TOP1, reads_tokens
+from probeline.results.elapsed import Elapsed, Stopwatch
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -41,11 +41,11 @@ Head = TypeVar("Head")
 
 @dataclass(frozen=True)
 class _Selected(Generic[Head, Rows]):
-    """A selection, the fold of the train rows, and the seconds both took."""
+    """A selection, the fold of the train rows, and what both took."""
 
     selection: Selection[Head]
     fold: FoldOf[Rows]
-    seconds: float
+    elapsed: Elapsed
 
 
 def score_heads(features: CachedRows[Any], verb: str) -> list[Score]:
@@ -117,13 +117,13 @@ def score_head(
     name = f"{method.selection_name} {seed}"
     if name not in shared:
         shared.clear()  # heads and features of one method at a time
-        started = time.perf_counter()
+        watch = Stopwatch()
         folds = features.load_selection_folds()
         selection = select(folds, method, settings, _task(session), where=title)
-        shared[name] = _Selected(selection, folds[0], time.perf_counter() - started)
+        shared[name] = _Selected(selection, folds[0], watch.read())
     selected: _Selected[Head, Rows] = shared[name]
     selection = selected.selection
-    started = time.perf_counter() - selected.seconds
+    watch = Stopwatch()
     heads, index = selection.heads, selection.index
     if not method.is_refit:
         X_test = features.load_test(selected.fold)
@@ -133,14 +133,15 @@ def score_head(
         heads, index = [method.refit(fold, settings, selection.selected, alone=True)], 0
     logits, choice = _score_on_test(features, method.logits(heads, X_test), selection, index)
     fit = _describe_fit(features, method, heads[index], selection, settings)
-    seconds = time.perf_counter() - started
+    elapsed = selected.elapsed + watch.read()
     validation, device = (selection.y_val, selection.val_logits), settings.device.label
     score = Score(
         **{**score_fields(session, features.backbone, request, device, logits, validation), **choice, **fit},
         tap=features.tap,
         views=session.settings.reading.views,
-        warm_seconds=seconds,
-        cold_seconds=seconds + features.extraction_seconds,
+        warm_seconds=elapsed.seconds,
+        cold_seconds=elapsed.seconds + features.extraction_seconds,
+        waited=elapsed.waited_share,
     )
     SCORES.save(session.reports, score)
     record_origin(session)
@@ -149,7 +150,7 @@ def score_head(
         f"{title}: test top-1 {score.top1:.4f}"
         + (f", {chosen}" if chosen else "")
         + (f" chosen by {score.chosen_by}" if chosen and score.chosen_by else "")
-        + f", {seconds:.1f} s"
+        + f", {elapsed.seconds:.1f} s"
     )
     return score
 

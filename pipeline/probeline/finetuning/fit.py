@@ -21,6 +21,7 @@ from probeline.finetuning.wise_ft import Interpolation, find_lp_ft, interpolate
 from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
+from probeline.results.elapsed import Elapsed, Stopwatch
 from probeline.results.score import SCORES, Score
 from probeline.results.score_words import second_task
 from probeline.results.targets.score import TargetScore
@@ -64,6 +65,7 @@ class Trials:
     folders: list[Path] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    elapsed: Elapsed = field(default_factory=Elapsed)
 
     def remove_checkpoints(self, kept: Path) -> None:
         """Remove all checkpoints but the best epoch's in the folder `kept`."""
@@ -169,6 +171,7 @@ def train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> Tr
     diverged: list[str] = []
     for candidate in candidates:
         checkpoints = candidate_folder(folder, candidate)
+        watch = Stopwatch()
         try:
             training = prepare_training(job, {**grid.fixed(), **candidate}, ranks)
             training.say_adapters("finetune", job)
@@ -183,6 +186,7 @@ def train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> Tr
         trials.path.append({**candidate, **on_val})
         trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds
+        trials.elapsed += watch.read()
         if run.result.selection_score > trials.best.result.selection_score:
             trials.best, trials.chosen = run, candidate
     if trials is None:
@@ -242,6 +246,7 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: Trials, interpolatio
         total=result.total,
         warm_seconds=seconds,
         cold_seconds=seconds + training.seconds,
+        waited=trials.elapsed.waited_share,
         converged=True,
         certificate={**certify(job, trials, diverged), **job.objective.certify(val, test)},
         optimism=optimism,

@@ -156,6 +156,10 @@ class Score:
     odds: Annotated[OddsOfTwo | None, IfKnown()] = None
     """Of two classes, with that temperature; None of more, and in scores of earlier programs."""
 
+    waited: Annotated[Share | None, IfKnown()] = None
+    """Share of the time that its threads wanted a core and other programs had it, in [0, 1]: on a quiet machine
+    `warm_seconds` are fewer. None where the system does not say, and in scores of earlier programs."""
+
     @property
     def left_out(self) -> int:
         """How many l2 of an exact probe with a path were not fitted, as validation could not select them."""

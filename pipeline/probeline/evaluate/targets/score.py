@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from probeline.evaluate.targets.selection import select
 from probeline.evaluate.targets.task import Predicted, TargetTask, target_task
 from probeline.format import option
 from probeline.heads.standardize import apply
+from probeline.results.elapsed import Elapsed, Stopwatch
 from probeline.results.methods import method_info
 from probeline.results.store import SkippedFile
 from probeline.results.targets.score import TARGET_SCORES, TargetScore
@@ -27,12 +27,12 @@ Head = TypeVar("Head")
 
 @dataclass(frozen=True)
 class _Selected:
-    """A selection, the fold of the train rows, what selected, and the seconds it took."""
+    """A selection, the fold of the train rows, what selected, and what it took."""
 
     selection: TargetSelection[Any]
     fold: TargetFold
     chosen_by: str
-    seconds: float
+    elapsed: Elapsed
 
 
 def score_targets(features: CachedFeatures, verb: str) -> list[TargetScore]:
@@ -103,11 +103,10 @@ def score_method(
     name = f"{canonical_name(method)} {seed}"
     if name not in shared:
         shared.clear()  # heads and features of one method at a time
-        started = time.perf_counter()
-        shared[name] = _Selected(*select(features, method, fit, task), time.perf_counter() - started)
+        watch = Stopwatch()
+        shared[name] = _Selected(*select(features, method, fit, task), watch.read())
     selected = shared[name]
-    started = time.perf_counter() - selected.seconds
-    score = _score_on_test(features, method, fit, task, selected, request, started)
+    score = _score_on_test(features, method, fit, task, selected, request)
     TARGET_SCORES.save(session.reports, score)
     chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
     session.console.result(
@@ -143,8 +142,8 @@ def _score_on_test(
     task: TargetTask,
     selected: _Selected,
     request: ScoreRequest,
-    started: float,
 ) -> TargetScore:
+    watch = Stopwatch()
     session, selection = features.session, selected.selection
     splits = session.splits
     truth = load_targets(features, splits.test)
@@ -168,7 +167,7 @@ def _score_on_test(
     trainable, head = method.count_parameters(heads[index]), heads[index]
     on_all = {"n_train": len(splits.train) + len(splits.val)} if method.is_refit else {}
     diverged = {"diverged": tuple(map(describe_candidate, selection.diverged))} if selection.diverged else {}
-    seconds = time.perf_counter() - started
+    elapsed = selected.elapsed + watch.read()
     return TargetScore(
         **{
             **record_fields(session, features.backbone, request, fit.device.label),
@@ -188,8 +187,9 @@ def _score_on_test(
         chosen_by=selected.chosen_by if len(selection.path) > 1 else "",
         trainable=trainable,
         total=features.frozen_parameters + trainable,
-        warm_seconds=seconds,
-        cold_seconds=seconds + features.extraction_seconds,
+        warm_seconds=elapsed.seconds,
+        cold_seconds=elapsed.seconds + features.extraction_seconds,
+        waited=elapsed.waited_share,
         converged=method.has_converged(head),
         certificate={"edge": selection.is_at_edge, **diverged, **method.certificate(head)},
         history=method.history(head),

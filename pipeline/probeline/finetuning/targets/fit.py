@@ -87,6 +87,7 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: Trials) -> TargetSco
         total=result.total,
         warm_seconds=seconds,
         cold_seconds=seconds + training.seconds,
+        waited=trials.elapsed.waited_share,
         converged=True,
         certificate=certify(job, trials, trials.diverged),
         history=result.history,

@@ -69,6 +69,8 @@ class Row:
     """Mean over the seeds with several candidates."""
     cold_seconds: float
     warm_seconds: float
+    waited: float | None
+    """Mean over the seeds where it is known."""
     chosen: str
     """The hyper-parameters in words; a range if the seeds differ."""
     chosen_by: str
@@ -222,6 +224,6 @@ def row_tip(title: str, row: Row, places: int) -> str:
     spread = "" if row.seed_std is None else f", sd {percent(row.seed_std, places)} over {row.seeds} seeds"
     return (
         f"{row.short} on {title}: {percent(row.top1, places)} % (95 % interval {low} to {high}, n = {row.n_test:,}"
-        f"{spread}); {seconds(row.cold_seconds)} s cold, {seconds(row.warm_seconds)} s warm; "
+        f"{spread}); {seconds(row.cold_seconds, row.waited)} s cold, {seconds(row.warm_seconds, row.waited)} s warm; "
         f"{count(row.trainable)} of {count(row.total)} parameters trained"
     )

@@ -70,7 +70,7 @@ _SIZES = ("trainable", "total", "n_train", "n_val", "n_test")
 """What the seeds of a row have in common, with `_SHARED`."""
 
 _MEANS = ("top1", "macro", "val_top1", "top5", "nll", "brier", "ece", "raw_nll", "raw_ece", "temperature", "optimism")
-_SECONDS = ("cold_seconds", "warm_seconds")
+_SECONDS = ("cold_seconds", "warm_seconds", "waited")
 """What a row has the mean of, with `_MEANS`."""
 
 

@@ -128,8 +128,8 @@ def _summary_row(roles: list[str], candidate: Candidate, decision: Recommendatio
         f"{percent(row.top1, places)} ({low}–{high})",
         _difference(candidate, decision),
         row.on_validation(places).removesuffix(" %"),
-        seconds(row.cold_seconds),
-        seconds(row.warm_seconds),
+        seconds(row.cold_seconds, row.waited),
+        seconds(row.warm_seconds, row.waited),
     )
     colour = class_of_colour(method_info(row.method).colour)
     return SummaryRow(", ".join(roles).capitalize(), candidate.name, colour, cells, candidate is decision.recommended)

@@ -18,6 +18,10 @@ from probeline.text import printable
 TOP1 = "Test top-1 % (95 % interval)"
 """The column whose interval is shown as a bar."""
 
+BUSY_NOTE = (
+    "≈: meanwhile other programs had the cores for a tenth of the time or more; on a quiet machine it takes less."
+)
+
 _WIDTH = 100.0
 """Of a bar, in units of its own."""
 

@@ -67,6 +67,22 @@ class TargetRow:
         """The mean of the metric that selects, on validation."""
         return fmean(score.val_score for score in self.scores)
 
+    @property
+    def waited(self) -> float | None:
+        """The mean share of the seconds that a core was missing, of the seeds where it is known."""
+        known = [score.waited for score in self.scores if score.waited is not None]
+        return fmean(known) if known else None
+
+    @property
+    def cold_seconds(self) -> float:
+        """The mean of the seeds."""
+        return fmean(score.cold_seconds for score in self.scores)
+
+    @property
+    def warm_seconds(self) -> float:
+        """The mean of the seeds."""
+        return fmean(score.warm_seconds for score in self.scores)
+
     def metric(self, name: str) -> Metric:
         """Return the mean of a metric over the seeds, and of the ends of its intervals; undefined if one is."""
         own = [score.metrics.get(name, Metric(None)) for score in self.scores]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probeline.format import count, decimals, listing, plural, seconds, signed
+from probeline.format import count, decimals, listing, plural, seconds, signed, were_cores_missing
 from probeline.names import MULTI_LABEL
-from probeline.report.sections.tables import TextTable, text_table
+from probeline.report.sections.tables import BUSY_NOTE, TextTable, text_table
 from probeline.report.targets.row import TargetRow, names_of
 from probeline.results.targets.words import METRICS, PER_TARGET
 
@@ -34,8 +34,8 @@ def results_table(rows: Sequence[TargetRow]) -> TextTable:
         *((METRICS[name].head, [cell(row, name) for row in rows]) for name in others),
         ("Seeds", [str(row.seeds) if any(other.seeds > 1 for other in rows) else "" for row in rows]),
         ("Trainable", [count(row.first.trainable) for row in rows]),
-        ("Cold s", [seconds(sum(s.cold_seconds for s in row.scores) / row.seeds) for row in rows]),
-        ("Warm s", [seconds(sum(s.warm_seconds for s in row.scores) / row.seeds) for row in rows]),
+        ("Cold s", [seconds(row.cold_seconds, row.waited) for row in rows]),
+        ("Warm s", [seconds(row.warm_seconds, row.waited) for row in rows]),
         ("Chosen", [row.chosen + (f" {_EDGE}" if row.is_at_edge else "") for row in rows]),
         ("By", [row.first.chosen_by for row in rows]),
     ]
@@ -45,12 +45,11 @@ def results_table(rows: Sequence[TargetRow]) -> TextTable:
 def summary_cells(row: TargetRow, places: int) -> tuple[str, ...]:
     """Return the cells of a row on the first screen: test, difference from the probe, validation, cold seconds."""
     name = row.first.selected_by
-    cold = seconds(sum(score.cold_seconds for score in row.scores) / row.seeds)
     return (
         _with_interval(row, name, places),
         _difference(row, places),
         METRICS[name].shown(row.val_score, places),
-        cold,
+        seconds(row.cold_seconds, row.waited),
     )
 
 
@@ -88,6 +87,8 @@ def results_notes(rows: Sequence[TargetRow]) -> list[str]:
         notes.append(f"{_UNCONVERGED} the fit stopped before its tolerance.")
     if any(row.is_at_edge for row in rows):
         notes.append(f"{_EDGE} chosen at an edge of the hyper-parameter grid: a wider grid may do better.")
+    if any(were_cores_missing(row.waited) for row in rows):
+        notes.append(BUSY_NOTE)
     notes.append(
         "Intervals are 95 %, for other test images, by the percentiles of a seeded bootstrap. Differences are of "
         f"{METRICS[rows[0].first.selected_by].title} on the same test images, with the interval of a paired bootstrap; "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from probeline.disk import path_name
+from probeline.files.decode import IfKnown
 from probeline.files.limits import (
     Count,
     Length,
@@ -17,6 +18,7 @@ from probeline.files.limits import (
     Positive,
     Seconds,
     Sha256,
+    Share,
     check_interval,
     check_lengths,
 )
@@ -104,6 +106,8 @@ class TargetScore:
     path: tuple[Candidate, ...] = ()
     """Per candidate: its hyper-parameters, and the metrics on val and on test, the latter after the selection."""
     environment: Environment = field(default_factory=dict)
+    waited: Annotated[Share | None, IfKnown()] = None
+    """As in :class:`probeline.results.score.Score`."""
 
     def __post_init__(self) -> None:
         check_lengths(truth=self.truth, outputs=self.outputs, values=range(self.n_test * len(self.target_names)))

@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
+from probeline.format import count, decimals, listing, option, percent, points, probability, seconds, were_cores_missing
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
 from probeline.report.model.row import Block, Row, uneven
 from probeline.report.sections.section import RESULTS, Section, View
-from probeline.report.sections.tables import TOP1, Column, bar_bounds, bullets, join_parts, page_table, row_table
+from probeline.report.sections.tables import (
+    BUSY_NOTE,
+    TOP1,
+    Column,
+    bar_bounds,
+    bullets,
+    join_parts,
+    page_table,
+    row_table,
+)
 from probeline.results.methods import method_info
 from probeline.results.score_words import adapters, interpolation
 
@@ -74,8 +83,8 @@ class Results(Section):
 
 
 def _seconds(row: Row, value: float) -> str:
-    """Return seconds, or a dash if another program took them."""
-    return "–" if row.method == Method.ADDED else seconds(value)
+    """Return seconds, marked if cores were missing meanwhile, or a dash if another program took them."""
+    return "–" if row.method == Method.ADDED else seconds(value, row.waited)
 
 
 def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
@@ -187,6 +196,8 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         "Cold time includes feature extraction, all settings tried, selection and the test; warm time uses cached "
         "features. With several seeds it is the mean time of one."
     )
+    if any(were_cores_missing(row.waited) for row in rows):
+        notes.append(BUSY_NOTE)
     if any(row.over_probe or row.headroom for row in rows):
         notes.append(
             "Differences are in percentage points, with a 95 % interval for other test images (paired bootstrap, means "
