@@ -215,6 +215,19 @@ def test_leaked_images_are_reported_at_the_top() -> None:
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
 
 
+def test_images_that_merely_look_alike_are_not_called_duplicates() -> None:
+    scores, doctor = [make_score(n_test=120)], make_doctor()
+    few, many = (
+        replace(doctor, duplicates=replace(doctor.duplicates, search=replace(doctor.duplicates.search, copied=copied)))
+        for copied in (15, 16)  # of 1,500 images
+    )
+    assert "test images are in train or val too" in parsed(page_of(scores, findings=few)).text
+    text = parsed(page_of(scores, findings=many)).text
+    assert re.search(r"\d+ test images look like images of train or val\. They may be duplicates, or images of", text)
+    assert "since 16 images have 10 such partners or more; without them linear probe" in text
+    assert "3 of 500 test images (0.6 %) are in train or val too, or look like an image there: 1 as exact" in text
+
+
 def test_leaks_are_reported_for_the_reference_probe() -> None:
     nets = [make_score("probe", name, n_test=120, val_top1=val) for name, val in (("resnet18", 0.9), ("vgg11", 0.8))]
     best = make_score("knn", "vgg11", n_test=120, accuracy=0.95, val_top1=0.5)

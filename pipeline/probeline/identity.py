@@ -87,10 +87,10 @@ ROBUSTNESS_VERSION = 1
 TEXTS_VERSION = 1
 """Bump when equal texts would have other features, or the fields of their record change their meaning."""
 
-REPORT_VERSION = 21
+REPORT_VERSION = 22
 """Bump when equal scores would draw another report."""
 
-BOARD_VERSION = 1
+BOARD_VERSION = 2
 """Bump when equal scores would draw another board."""
 
 

@@ -252,6 +252,11 @@ class Findings:
     seconds: Seconds
     environment: Environment
 
+    @property
+    def has_lookalikes(self) -> bool:
+        """Whether one image in a hundred, or more, has so many near duplicates that most of them may be none."""
+        return self.duplicates.search.copied > sum(self.images.values()) / 100
+
     def __post_init__(self) -> None:
         classes, test = len(self.class_names), self.images["test"]
         if not test:

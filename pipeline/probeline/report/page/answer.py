@@ -83,10 +83,16 @@ def _leaked(content: ReportContent) -> list[str]:
         f"{leak.row} of {leak.backbone} has {percent(leak.without_both.top1 or 0, content.places)} %" for leak in shown
     ]
     n = best.all.n - best.without_both.n
-    are = "test images are" if n > 1 else "test image is"
-    return [
-        f"{n:,} {are} in train or val too, exactly or nearly; without {'them' if n > 1 else 'it'} {listing(without)}."
-    ]
+    duplicates, them = content.findings.duplicates, "them" if n > 1 else "it"
+    if content.findings.has_lookalikes and duplicates.leaked_near:
+        images, most = duplicates.search.copied, content.findings.outliers.neighbours
+        found = (
+            f"{n:,} test image{'s look like images' if n > 1 else ' looks like an image'} of train or val. They may be "
+            f"duplicates, or images of things that are alike, since {images:,} images have {most} such partners or more"
+        )
+    else:
+        found = f"{n:,} test image{'s are' if n > 1 else ' is'} in train or val too, exactly or nearly"
+    return [f"{found}; without {them} {listing(without)}."]
 
 
 def _scope(content: ReportContent) -> list[str]:

@@ -39,7 +39,8 @@ def _duplicates(findings: Findings) -> str:
     duplicates, n = findings.duplicates, findings.images["test"]
     exact, near = len(duplicates.leaked_exact), len(duplicates.leaked_near)
     share = percent((exact + near) / n, decimals([n]))
-    leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
+    are = "are in train or val too" + (", or look like an image there" if near and findings.has_lookalikes else "")
+    leaked = f"{exact + near:,} of {n:,} test images ({share} %) {are}"
     if not findings.image_size:
         leaked += " as equal embeddings (near duplicates are found in images only)"
     if exact + near:
