@@ -51,6 +51,16 @@ def test_a_store_may_be_a_path(folders: dict[str, Any], tmp_path: Path) -> None:
     assert again.key == first.key
 
 
+def test_a_named_data_set_is_looked_for_in_its_folder(folders: dict[str, Any], tmp_path: Path) -> None:
+    for part, label, number in (("train", "ants", 4), ("train", "bees", 4), ("val", "ants", 2), ("val", "bees", 2)):
+        place = tmp_path / "sets" / "hymenoptera_data" / part / label
+        place.mkdir(parents=True)
+        for index in range(number):
+            Image.fromarray(np.full((40, 40, 3), 20 * index, np.uint8)).save(place / f"{index}.png")
+    with pytest.raises(BadData, match=r"not hold the ants and bees .*sets/hymenoptera_data .*got .*'ants': 4"):
+        probeline.extract("hymenoptera", small_net(), data_folder=tmp_path / "sets", preprocess=PREPROCESS, **folders)
+
+
 def encoded(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(array).save(file, "PNG")

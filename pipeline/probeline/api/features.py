@@ -288,7 +288,8 @@ def extract(
         Whether what is done is printed; the logger ``probeline`` has it in any case.
     **options
         Any other option of ``probeline extract`` by its name there, with ``_`` for ``-``: ``precision="bf16"``,
-        ``limit=100``; one that takes ``NAME=VALUE`` as a mapping: ``columns={"label": "breed"}``.
+        ``limit=100``; one that takes ``NAME=VALUE`` as a mapping: ``columns={"label": "breed"}``. ``data_folder`` is
+        that of ``--data``, where named data sets are looked for.
 
     Returns
     -------

@@ -43,7 +43,8 @@ def open_session(*, verbose: bool = False, **options: Any) -> Session:
 
 
 _BY_FLAG = {option.flag.removeprefix("--").replace("-", "_"): name for name, option in OPTIONS.items()}
-"""The field of each option by the words of its flag: ``tap`` is `taps`."""
+_BY_FLAG["data_folder"] = "data"
+"""The field of each option by the words of its flag: ``tap`` is `taps`; ``data`` is the data set itself in Python."""
 
 
 _OF_COMMANDS = ("share", "crew", "crew_size", "crew_with", "recipe", "json")
