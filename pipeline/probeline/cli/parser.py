@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise BadOption("no verb", expected=f"one of: {', '.join(VERBS)}", remedy="see probeline --help")
     if not first.startswith("-") and first not in VERBS:
         raise UnknownName("verb", first, VERBS, remedy="see probeline --help")
-    parsed, rest = build_parser().parse_known_args(words)
+    parsed, rest = build_parser([first]).parse_known_args(words)
     for word in rest:
         _refuse(VERBS[parsed.verb], word)
     return parsed
@@ -79,8 +79,8 @@ def _refuse(verb: Verb, word: str) -> None:
     raise BadOption(f"no option {flag} of probeline {verb.name}", remedy=meant + remedy)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs, each with its own options in groups."""
+def build_parser(with_options: Container[str] = VERBS) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, those `with_options` with their own in groups: to add all takes a while."""
     parser = _Parser(
         prog="probeline",
         description="Cache frozen-backbone features once, then compare linear probes, baselines and fine-tuning.",
@@ -101,19 +101,22 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
             formatter_class=_formatter,
         )
-        if verb.words:
-            # metavar is its name in messages; argparse wants none of its own brackets around it.
-            child.add_argument(
-                "words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS
-            )
-        for group, declaration in GROUPS.items():
-            if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
-                named = [option for option in own if option.rare and verb.name in _BRIEF]
-                title = (declaration.__doc__ or "").strip().rstrip(".")
-                section = child.add_argument_group(title, _explained_elsewhere(named))
-                for option in own:
-                    _add(section, option, is_hidden=option in named)
+        if verb.name in with_options:
+            _add_options(child, verb)
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    if verb.words:
+        # metavar is its name in messages; argparse wants none of its own brackets around it.
+        parser.add_argument("words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS)
+    for group, declaration in GROUPS.items():
+        if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
+            named = [option for option in own if option.rare and verb.name in _BRIEF]
+            title = (declaration.__doc__ or "").strip().rstrip(".")
+            section = parser.add_argument_group(title, _explained_elsewhere(named))
+            for option in own:
+                _add(section, option, is_hidden=option in named)
 
 
 def _explained_elsewhere(named: Sequence[Option]) -> str | None:
