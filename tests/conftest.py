@@ -13,8 +13,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from grids import short_grids, whole_grids
 from probeline.backbones import torchvision_import as vision
-from probeline.evaluate.heads import exact
 from probeline.identity import digest
 from probeline.images import Preprocess
 from probeline.types import Backbone, Part
@@ -29,13 +29,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect garbage neither while test files are imported, a quarter of that time, nor later in what they made."""
+    """Collect garbage neither while test files are imported, a quarter of that time, nor later in what they made.
+
+    And all that lives only after many tests: by default that takes a tenth of their time.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(700, 10, 1000)
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +103,23 @@ def drawn_figures(sketched_figures: None) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_l2() -> Iterator[None]:
+    """Three values of l2 each for the exact probe and scikit-learn's solver, as the whole path takes seconds.
+
+    A module whose tests need them all uses `every_l2`.
+    """
+    with short_grids():
+        yield
+
+
+@pytest.fixture(scope="module")
+def every_l2(few_l2: None) -> Iterator[None]:
+    """The l2 that users get, in all of a module."""
+    with whole_grids():
+        yield
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures, which take longer than all else, where a test looks at none."""
@@ -122,13 +143,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cache that holds the features of two nets of that world."""
     return extract_two_nets(world, tmp_path_factory.mktemp("features"))
-
-
-@pytest.fixture
-def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grids of three values for the exact probe, whose whole path takes seconds, and for scikit-learn's solver."""
-    monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
-    monkeypatch.setattr(exact, "REFERENCE_L2", (1e-2, 1e-1, 1.0))
 
 
 @pytest.fixture

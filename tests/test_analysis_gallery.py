@@ -285,7 +285,6 @@ def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> 
         assert held.same == len(said) - 1
 
 
-@pytest.mark.usefixtures("few_l2")
 def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path) -> None:
     tap = "features.6+penultimate"
     session, _ = inputs_of(world, taps=(tap,), views=1)

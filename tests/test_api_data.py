@@ -23,7 +23,7 @@ from probeline.errors import BadData, BadOption
 from probeline.export.images import crop_of
 from probeline.images import Preprocess
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PREPROCESS = {"resize": 8, "crop": 8, "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.25,) * 3}
 

@@ -12,7 +12,7 @@ import probeline
 from probeline.errors import BadOption
 from sketches import drawn
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from probeline.session import Session
 from small_runs import Listening, make_coloured
 from small_sources import GROUP, HEADLESS, SOURCE, WIDTH
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

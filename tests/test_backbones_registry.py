@@ -221,7 +221,7 @@ def test_a_spec_is_a_name_and_weights(text: str, name: str, weights: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread", "undrawn", "few_l2")
+@pytest.mark.usefixtures("one_thread", "undrawn")
 def test_one_net_with_different_weights_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own, default = tmp_path / "own.pth", tmp_path / "default.pth"
     for seed, path in enumerate((own, default)):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import make_part
+from flips import flipped
 from probeline.cache.entry import Entry, locate_entry, relocate
 from probeline.cache.format import hdf5
 from probeline.cache.reading import missing_shards, open_entry, read_features, verify_entry
@@ -94,8 +95,7 @@ def test_every_flipped_byte_is_refused(tmp_path: Path, backbone: Backbone) -> No
         # Every byte of the records, a seeded sample of the shard's: it is one hash over all of them.
         places = range(len(data)) if path.suffix == ".json" else np.random.default_rng(2).choice(len(data), 150)
         for place in places:
-            path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
-            with pytest.raises(ProbelineError):
+            with flipped(path, place, 0x40), pytest.raises(ProbelineError):
                 read_features(open_entry(entry.folder))
             tried += 1
         for length in (0, 1, len(data) // 2, len(data) - 1):

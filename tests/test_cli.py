@@ -18,6 +18,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from grids import SHORT
 from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.data.registry import names as dataset_names
@@ -394,7 +395,7 @@ def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, fin
     assert "run again: what is finished is kept" in line
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_what_diverges_keeps_no_other_stage_from_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     too_fast = ["--sgd", "optimizer=sgd", "lr=100", "weight_decay=1", "--lr=100"]
     result = Result(cli.main([*words("run", tmp_path), *too_fast]), *capsys.readouterr())
@@ -488,7 +489,6 @@ def test_names_that_are_not_unicode(run: Run) -> None:
 # Before and after
 
 
-@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("verb", ["probe", "baselines", "curve", "doctor"])
 def test_missing_features_are_extracted_after_a_line_that_says_so(verb: str, run: Run) -> None:
     line = f"{verb}: features of squeezenet1_1 are not extracted yet; extracting what is missing"
@@ -510,12 +510,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-SECOND = """
+FEW_L2 = "from probeline.evaluate.heads import exact\n" + "".join(
+    f"exact.{name} = {values}\n" for name, values in SHORT.items()
+)
+"""What the fixture `few_l2` does, for a process of its own."""
+
+SECOND = f"""
 import json, sys
+{FEW_L2}
 from probeline.cli.program import main
 for verb, *options in json.loads(sys.argv[1]):
     assert main([verb, *options]) == 0, verb
-    heavy = {"torch", "torchvision", "timm", "matplotlib"} & set(sys.modules)
+    heavy = {{"torch", "torchvision", "timm", "matplotlib"}} & set(sys.modules)
     assert not heavy, (verb, heavy)
 """
 
@@ -534,8 +540,9 @@ def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished:
     assert files(finished) == before
 
 
-SCORED = """
+SCORED = f"""
 import sys
+{FEW_L2}
 from probeline.cli import main
 assert main(sys.argv[1:]) == 0
 assert not [name for name in sys.modules if name.startswith("probeline.report")]
@@ -618,7 +625,6 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     assert verb != "run" or methods == ASKED
 
 
-@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize(
     ("verb", "results"),
     slow_after(

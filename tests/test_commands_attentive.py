@@ -24,7 +24,7 @@ from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, unreadable, watch_images
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "few_l2", "small_shards", "undrawn")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")]
 
 VIT, BLOCK = "timm:test_vit", "blocks.2"
 TOKENS = f"{BLOCK}:tokens"

@@ -17,7 +17,7 @@ from probeline.results.owner import ORIGINS
 from probeline.results.score import SCORES
 from small_runs import make_coloured, make_photos
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "few_l2")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 NETS = ("squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v3_small")
 
@@ -65,8 +65,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         patch.chdir(root)
         patch.setattr("probeline.report.figures.draw", lambda *_: [])
-        patch.setattr("probeline.evaluate.heads.exact.L2_GRID", (1e-2, 1.0, 10.0))
-        patch.setattr("probeline.evaluate.heads.exact.REFERENCE_L2", (1e-2, 1e-1, 1.0))
         assert cli.main(["board", "--recipe", "three.toml", "--workers", "1"]) == 0
     return root
 

@@ -40,7 +40,7 @@ CLASSES = ("fine", "rare", "so-so")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_l2() -> Iterator[None]:
+def three_l2() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("L2_GRID", "REFERENCE_L2", "RIDGE_L2"):
             patch.setattr(exact, name, L2)

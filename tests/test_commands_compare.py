@@ -23,7 +23,7 @@ from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
-pytestmark = pytest.mark.usefixtures("one_thread", "undrawn", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "undrawn")
 
 
 @pytest.fixture(scope="module")

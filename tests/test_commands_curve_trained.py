@@ -14,8 +14,6 @@ from probeline.commands import compare, curve, extract
 from probeline.console import Bar
 from probeline.errors import BadOption
 from probeline.evaluate.curve import draw_portions, find_curve
-from probeline.evaluate.heads import exact
-from probeline.finetuning import fitted_probe, requests
 from probeline.finetuning.curve import request_training_curve
 from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
@@ -45,17 +43,8 @@ def places(points: tuple[CurvePoint, ...]) -> list[tuple[str, float, int, int]]:
     return [(one.kind, one.amount, one.draw, one.n_train) for one in points]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_l2() -> Iterator[None]:
-    """A grid of three values for the probe and where lp-ft begins, as a whole path takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for place in (exact, fitted_probe, requests):
-            patch.setattr(place, "L2_GRID", (1e-2, 1.0, 10.0))
-        yield
-
-
 @pytest.fixture(scope="module")
-def first(world: Path, few_l2: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Curve]]:
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Curve]]:
     """A finished run of the probe's curve and two trainings'; leave it as it is."""
     settings = small(world, tmp_path_factory.mktemp("curves"), curve_strategies=("full", "lp-ft", "scratch"))
     return settings, made(settings)

@@ -16,7 +16,7 @@ from probeline.session import Session
 from small_finetunes import NET, OTHER, asked, comparable, options, run
 from small_runs import Listening
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "few_l2")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def test_without_the_teachers_share_it_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:

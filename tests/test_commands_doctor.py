@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,13 @@ from probeline.analysis.data_checks import BITS, CONTRAST, LEVEL, LISTED, PIXELS
 from probeline.analysis.duplicates import SHIFT
 from probeline.analysis.examined_images import NEIGHBOURS, ExaminedImages
 from probeline.commands import compare, doctor, extract
-from probeline.evaluate.heads import exact
 from probeline.identity import HEADS_VERSION
 from probeline.results.findings import FINDINGS, Findings, ImageReference
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2", "undrawn")
+pytestmark = pytest.mark.usefixtures("one_thread", "undrawn")
 
 COLOURS = ("blue", "green", "red")
 TRAIN, TEST = 20, 8
@@ -83,15 +81,6 @@ NEAR = {
 EXACT = {("train/red/00.png", "test/red/copy.png"), ("train/blue/conflict.png", "train/red/06.png")}
 
 
-@pytest.fixture(scope="module")
-def few_l2() -> Iterator[None]:
-    """A grid of three values, as a whole path takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for place in (exact, data_checks):
-            patch.setattr(place, "L2_GRID", (1e-2, 1.0, 10.0))
-        yield
-
-
 def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
     options = {"dataset": f"folder:{root / 'pictures'}", "limit": None, "workers": 1, "console": console, **changes}
@@ -99,7 +88,7 @@ def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, few_l2: None) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose pictures were examined; leave it as it is."""
     root = tmp_path_factory.mktemp("doctor")
     planted(root / "pictures")

@@ -18,7 +18,7 @@ from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import ROWS, Listening, configuration, extracted
 
-pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
 TITLE = "digits-limit60/all x squeezenet1_1"
 

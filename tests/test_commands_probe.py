@@ -35,7 +35,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     """One l2, as a whole path takes seconds."""
     monkeypatch.setattr(exact, "L2_GRID", (1.0,))
 

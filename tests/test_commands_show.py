@@ -23,7 +23,7 @@ from probeline.identity import digest_bytes
 from probeline.session import Session
 from small_runs import ROWS, Listening, configuration, extracted, make_photos
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

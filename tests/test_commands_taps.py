@@ -27,7 +27,7 @@ from probeline.session import Session
 from probeline.types import Split
 from small_runs import Listening, configuration, extracted, make_photos, shards, unreadable
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2", "small_shards", "undrawn")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
 
 INNER, LAST = "features.3", "penultimate"
 BOTH: dict[str, Any] = {"taps": (INNER, LAST)}

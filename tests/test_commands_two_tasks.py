@@ -20,7 +20,7 @@ from probeline.session import Session
 from small_finetunes import GROUPS, NET, OTHER, SQUEEZENET, asked, comparable, run
 from small_runs import Listening, unreadable
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_second_loss_of_weight_0_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:

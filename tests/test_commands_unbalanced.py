@@ -20,7 +20,7 @@ from probeline.results.methods import method_info
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NEVER = "never right on class 'rare' (1 of 25 test images)"
 

@@ -430,7 +430,6 @@ def test_a_machine_that_drifts_is_caught_before_its_rows_are_used(cache: Path, m
     assert shards(cache) == before
 
 
-@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("stage", [probe, baselines])
 def test_no_head_is_fitted_on_rows_that_drift(stage: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_another_machine(monkeypatch)

@@ -22,9 +22,7 @@ from probeline.commands import export, finetune, lrfind
 from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.errors import BadOption, Diverged
-from probeline.evaluate.heads import exact
 from probeline.export.format import HEAD, WEIGHTS
-from probeline.finetuning import requests
 from probeline.finetuning.head import fresh_head, probe_head
 from probeline.finetuning.requests import plan_jobs, selected_options, single_values
 from probeline.finetuning.training.interpolation import WeightLine
@@ -67,18 +65,8 @@ def asked(world: Path, place: Path, tmp_path: Path, net: str = NET, **changes: A
     return options(world, tmp_path, **{**TRAINED, "strategies": BOTH, **own, **changes})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_l2() -> Iterator[None]:
-    """A grid of three values for the probe where the line begins, as a whole path takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (exact, requests):
-            patch.setattr(module, "L2_GRID", (1e-2, 1.0, 10.0))
-        yield
-
-
 @pytest.fixture(scope="module", params=[NET, OTHER])
 def first(
-    few_l2: None,
     request: pytest.FixtureRequest,
     world: Path,
     place: Path,

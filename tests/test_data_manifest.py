@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flips import flipped
 from made_sources import load, make_pictures
 from probeline.cli import main
 from probeline.data import manifests
@@ -97,8 +98,7 @@ def test_images_may_be_elsewhere(root: Path, written: Path, tmp_path: Path) -> N
 def test_every_damaged_byte_is_refused(written: Path) -> None:
     data = written.read_bytes()
     for place in range(0, len(data), 3):
-        written.write_bytes(data[:place] + bytes([data[place] ^ 0x20]) + data[place + 1 :])
-        with pytest.raises(BadData, match="no manifest, or a damaged one"):
+        with flipped(written, place, 0x20), pytest.raises(BadData, match="no manifest, or a damaged one"):
             read_manifest(written)
     for cut in (b"", data[:10], data[:-1], data + b"x"):
         written.write_bytes(cut)

@@ -23,7 +23,7 @@ from probeline.names import estimator_method
 from probeline.options.groups.fitting import HeadOptions
 from probeline.results.methods import method_info, order
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RNG = np.random.default_rng(0)
 Y = np.arange(90) % 3

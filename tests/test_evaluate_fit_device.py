@@ -16,7 +16,6 @@ from probeline.backbones import device
 from probeline.commands import baselines, curve, doctor, pictures, probe
 from probeline.evaluate.exact_probe import predict_out_of_fold
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.heads import exact
 from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.score import refit
 from probeline.finetuning.fitted_probe import Teacher
@@ -32,11 +31,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 NET, CARD = "squeezenet1_1", "NVIDIA Imaginary"
 SOLVERS: dict[str, Any] = {"walk_path": path, "fit_sgd": sgd, "fit_mlp": mlp}
-
-
-@pytest.fixture(autouse=True)
-def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from probeline.commands import baselines, probe
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.heads import exact
 from probeline.evaluate.heads.exact import PROBE_REFIT, RIDGE_L2
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.score import refit
@@ -34,14 +33,6 @@ from probeline.types import FloatArray, IntArray
 from small_runs import Listening, configuration, extracted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_l2() -> Iterator[None]:
-    """A grid of three values for the exact probe, for the fits that all tests share too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
-        yield
 
 
 def rounds(n: int, *, folds: int) -> list[Fold]:

@@ -45,7 +45,7 @@ CLOSE = 1e-4
 
 CNN, VIT = "squeezenet1_1", "timm:test_vit"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "every_l2")
 
 
 def config_of(place: Path, net: str, **options: Any) -> Settings:

@@ -145,7 +145,7 @@ def test_masks_are_warned_of(tmp_path: Path) -> None:
     assert line.startswith("12 of 12 images of all span fewer than 16 of 256 levels once decoded: if they are masks")
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_rows_of_each_decoding_are_told_apart_and_exported_as_trained(tmp_path: Path) -> None:
     icons = make_icons(tmp_path / "icons", (0, 0, 0, 0))
     run(tmp_path, icons, "probe")

@@ -26,7 +26,7 @@ from probeline.session import Session
 from small_runs import Listening, configuration
 from variants import slow_after
 
-pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
 NET = "squeezenet1_1"
 LONG_AGO = 1_500_000_000

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flips import flipped
 from probeline.errors import BadCache, CannotWrite
 from probeline.finetuning import checkpoint
 from probeline.finetuning import checkpoint_files as sealed
@@ -130,8 +131,9 @@ def test_any_changed_byte_is_none(folder: Path, suffix: str) -> None:
     path = folder / f"last{suffix}"
     whole = path.read_bytes()
     for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert found(folder) is None, place
+        with flipped(path, place, 1):
+            assert found(folder) is None, place
+    assert path.read_bytes() == whole
     for cut in (0, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         assert found(folder) is None, cut

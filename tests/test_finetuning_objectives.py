@@ -23,8 +23,6 @@ from small_runs import Stopping, unreadable
 
 # Words
 
-pytestmark = pytest.mark.usefixtures("few_l2")
-
 
 def test_words_of_one_strategy_are_no_options_of_another() -> None:
     own = {
@@ -87,7 +85,6 @@ def test_a_key_changes_with_what_changes_the_numbers(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("strategy", ["distill-head", "multi-task-head"])
 def test_an_interrupted_run_goes_on_bit_for_bit(strategy: str, world: Path, place: Path, tmp_path: Path) -> None:
     settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=2)

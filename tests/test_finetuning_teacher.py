@@ -12,7 +12,6 @@ import pytest
 from probeline.data.sampling.splits import deal_train_folds
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.heads import exact
 from probeline.finetuning.fitted_probe import FittedProbe, Teacher, TeacherFacts
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
@@ -24,12 +23,6 @@ from small_runs import configuration, extracted
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NET = "squeezenet1_1"
-
-
-@pytest.fixture(autouse=True)
-def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grid of three values, as the whole path of 60 rows takes seconds."""
-    monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ RECORDS: dict[str, tuple[RecordKind[Any, ...], int]] = {
 
 Run = Callable[[str], Any]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "every_l2")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -63,6 +64,14 @@ def module_of(file: Path) -> str:
 
 def room_of(module: str) -> str:
     return module.split(".")[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Two million nodes, which no other module's tests need to carry along."""
+    yield
+    for known in (parsed, nodes, calls, imports, imported_names):
+        known.cache_clear()
 
 
 @cache

@@ -189,7 +189,7 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.Monk
             recipes.read(name)
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_relative_paths_are_those_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -437,7 +437,7 @@ def run(name: str, root: Path, *options: str) -> int:
         return cli.main(["run", "--recipe", name, *SMALL, *places, *options])
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name", [name if name == "demo" else pytest.param(name, marks=pytest.mark.slow) for name in recipes.names()]
 )
@@ -494,7 +494,7 @@ def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_task_of_ones_own_is_run(own: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the chapter's steps those with a teacher's head or a second task, which alone say what they leave out."""
     options, *steps = (files(recipes) / "chapter12.toml").read_text(encoding="utf-8").split("[[steps]]")
@@ -510,7 +510,7 @@ def test_a_second_task_of_ones_own_is_run(own: Path, root: Path, capsys: pytest.
     assert "two tasks, heads alone" in text
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--dataset=digits", "--limit=30"]
     assert run("day8", root, *data) == 0
@@ -525,7 +525,7 @@ def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.usefixtures("undrawn", "few_l2")
+@pytest.mark.usefixtures("undrawn")
 def test_the_data_set_is_loaded_once(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = make_photos(tmp_path / "photos", n=6)
     (photos / "ants" / "notes.txt").touch()

@@ -28,7 +28,7 @@ from probeline.results.score import Score
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
-pytestmark = pytest.mark.usefixtures("one_thread", "undrawn", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "undrawn")
 
 
 def grouping(values: Any, score: Score, title: str = "site") -> Grouping:

@@ -163,7 +163,7 @@ def test_costs_are_in_the_order_of_the_classes_and_of_two_alone() -> None:
 
 
 def test_costs_on_the_command_line_and_in_python_give_one_section(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_thread: None, few_l2: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "photos", n=8)
@@ -194,7 +194,7 @@ def test_costs_on_the_command_line_and_in_python_give_one_section(
         probeline.compare(result, costs={"0": 1})
 
 
-def test_what_python_is_given_is_refused_in_words(one_thread: None, few_l2: None) -> None:
+def test_what_python_is_given_is_refused_in_words(one_thread: None) -> None:
     labels = np.arange(60) % 2
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) + labels[:, None]
     result = probeline.probe(rows, labels)

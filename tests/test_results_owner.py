@@ -13,7 +13,7 @@ from probeline.identity import seal
 from probeline.results.owner import FILE, claim_folder
 from small_runs import make_coloured
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_folder_belongs_to_who_came_first(tmp_path: Path) -> None:

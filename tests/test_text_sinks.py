@@ -22,7 +22,7 @@ from probeline.cli import program as cli
 from probeline.identity import seal
 from probeline.text import printable
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2", "undrawn")
+pytestmark = pytest.mark.usefixtures("one_thread", "undrawn")
 
 CLASSES = ("=1+1", "b\u202ex", "c\nforged: line", "\x1b]0;title\x07", "日本\u200b")
 FILES = ("=cmd|.png", "a\x07b.png", "l\u2028s.png", "'=q.png", "-1.png", "t\tt.png", "é.png", "7.png", "8.png")
