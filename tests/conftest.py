@@ -133,16 +133,17 @@ def entries_of_small_shards() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures whose channel tells the class, and a weights file."""
+    """A folder of pictures whose channel tells the class, and a weights file; leave it as it is."""
     return make_world(tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cache that holds the features of two nets of that world."""
-    return extract_two_nets(world, tmp_path_factory.mktemp("features"))
+    """A folder with a cache that holds the features of two nets of that world; leave it as it is."""
+    with threadpool_limits(1):
+        return extract_two_nets(world, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
 import probeline
+from flips import flipped
 from made_scores import judged
 from probeline import disk
 from probeline.backbones.build import random_net
@@ -57,10 +58,16 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }
 """Strategies, and with what else each is trained here: what leaves a checkpoint of a shape of its own."""
 
+TRAINED = {"finetune" if strategy == "full" else strategy: strategy for strategy in TRAININGS}
+"""The strategy of each method that is a training."""
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Pictures whose channel tells the class, a net, and a score of every method on it; leave it as it is."""
+    """Pictures whose channel tells the class, a net, and a score of every head and a training on it.
+
+    `train` adds another training; else leave it as it is.
+    """
     place = tmp_path_factory.mktemp("world")
     make_coloured(place / "pictures")
     save_file(random_net(NET, 7).state_dict(), place / "squeezed.safetensors")
@@ -83,9 +90,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         extract.run(Session(settings))
         probe.run(Session(settings))
         baselines.run(Session(settings.changed(taps=("penultimate",))))
-        for strategy, options in TRAININGS.items():
-            finetune.run(Session(settings.changed(taps=("penultimate",), strategies=(strategy,), **options)))
+        train(settings, "finetune")
         yield settings
+
+
+def train(settings: Settings, method: str) -> None:
+    """Have a score of a training, once."""
+    strategy = TRAINED[method]
+    options = {"taps": ("penultimate",), "strategies": (strategy,), **TRAININGS[strategy]}
+    with threadpool_limits(1):
+        finetune.run(Session(settings.changed(**options)))
 
 
 def scored(settings: Settings, method: str, tap: str = "penultimate") -> Score:
@@ -146,18 +160,17 @@ def votes_record(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> A
 
 METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge"]
 METHODS += ["centroid", "centroid-shrunken", "knn", "knn-weighted"]
-TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAININGS]
-
-
 QUICK = {"probe", "probe-mlp", "ridge", "centroid", "knn-weighted", "finetune", "lora"}
 """One method of each kind of head and of net; the rest is slow."""
 
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS + TRAINED],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in [*METHODS, *TRAINED]],
 )
 def test_the_folder_answers_as_the_score(method: str, world: Settings, tmp_path: Path) -> None:
+    if method in TRAINED:
+        train(world, method)
     told = exported(world, tmp_path / "out", method=method)
     score = scored(world, method)
     assert told["artifact"] == str(tmp_path / "out")
@@ -480,16 +493,10 @@ def test_a_score_of_other_embeddings_is_not_believed(world: Settings, tmp_path: 
 
 
 def test_a_checkpoint_that_no_record_vouches_for_is_refused(world: Settings, tmp_path: Path) -> None:
-    (kept,) = world.folders.cache.rglob(f"{NET}-scratch/*/best.safetensors")
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    try:
-        with pytest.raises(
-            BadCache, match=f"^the checkpoint of this training is corrupt or missing: {re.escape(str(kept.parent))} "
-        ):
-            exported(world, tmp_path / "out", method="scratch")
-    finally:
-        kept.write_bytes(whole)
+    (kept,) = world.folders.cache.rglob(f"{NET}-finetune/*/best.safetensors")
+    refused = f"^the checkpoint of this training is corrupt or missing: {re.escape(str(kept.parent))} "
+    with flipped(kept, kept.stat().st_size - 1, 1), pytest.raises(BadCache, match=refused):
+        exported(world, tmp_path / "out", method="finetune")
 
 
 # The folder

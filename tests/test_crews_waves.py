@@ -22,7 +22,7 @@ from probeline.cli import main
 from probeline.cli.parser import parse
 from probeline.cli.program import run_steps
 from probeline.crews import local
-from probeline.crews.crew import Job, run_job
+from probeline.crews.crew import Job
 from probeline.crews.local import Local
 from probeline.options.checks import check_settings
 from probeline.options.settings import Settings
@@ -122,14 +122,14 @@ def test_no_worker_is_believed(
 
 
 class Listed:
-    """They keep their jobs."""
+    """They keep their jobs, and do them in this process."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job], at_once: int) -> list[str]:  # noqa: ARG002
         self.jobs += jobs
-        return [run_job(job) for job in jobs]
+        return [f"exit code {main(job.words)}" for job in jobs]
 
 
 def test_a_worker_is_told_all_that_this_process_was_told_and_starts_no_crew(
@@ -171,6 +171,7 @@ def test_a_dry_run_says_what_would_be_started(place: Path, capsys: pytest.Captur
 def test_a_process_that_a_launcher_numbered_starts_no_crew(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("probeline.cli.program.SECONDS_TO_WAIT", 0)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert main([*COMMAND, *CREW]) == 2

@@ -245,8 +245,8 @@ def most_held(work: Callable[[], object]) -> int:
     slow_after(
         2,
         [
-            (200, 400, 50, 4 << 30),  # matrices, and fewer rows than columns
-            (2_000, 60, 100, 4 << 30),  # matrices
+            (120, 240, 40, 4 << 30),  # matrices, and fewer rows than columns
+            (1_000, 30, 50, 4 << 30),  # matrices
             (20_000, 16, 300, 4 << 30),  # logits dominate
             (20_000, 16, 300, 8 << 20),  # blocks of them
             (3_000, 16, 600, 4 << 30),

@@ -95,9 +95,9 @@ def test_the_image_has_a_tested_python_and_writes_where_the_program_does_but_not
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Copies of the sources and the examples."""
+    """Copies of the sources, with what Python has compiled of them, and of the examples."""
     for folder in ("pipeline/probeline", "examples/plugin"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 
