@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
 
 from probeline.backbones.build import random_net
-from probeline.backbones.penultimate import find_tap
+from probeline.backbones.penultimate import Tap, find_tap
 from probeline.backbones.stages import Stage, can_be_split, find_stages, run_above, run_below
 from small_runs import smallest_size, torchvision_nets
 
@@ -39,9 +41,24 @@ STARTS = {
 }
 
 
-def stages_of(name: str) -> tuple[nn.Module, tuple[Stage, ...], int]:
+class Parted(NamedTuple):
+    """A net in its stages."""
+
+    net: nn.Module
+    stages: tuple[Stage, ...]
+    tap: Tap
+    size: int
+
+
+def parted(name: str) -> Parted:
     net, size = random_net(name, 0), smallest_size(name)
-    return net, find_stages(net, find_tap(net, size, name), size), size
+    tap = find_tap(net, size, name)
+    return Parted(net, find_stages(net, tap, size), tap, size)
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> Parted:
+    return parted("resnet18")
 
 
 QUICK = {"alexnet", "densenet121", "googlenet", "mobilenet_v2", "resnet18", "squeezenet1_1", "swin_t"}
@@ -50,12 +67,11 @@ QUICK = {"alexnet", "densenet121", "googlenet", "mobilenet_v2", "resnet18", "squ
 
 @pytest.mark.parametrize("name", torchvision_nets(QUICK, STARTS))
 def test_every_net_has_stages_that_part_it(name: str) -> None:
-    net, stages, size = stages_of(name)
+    net, stages, tap, size = parted(name)
     assert len(stages) >= 3
     starts = [stage.module for stage in stages]
     assert starts == STARTS.get(name, starts)
     # Each parameter below the head is of one stage.
-    tap = find_tap(net, size, name)
     every = [parameter for stage in stages for parameter in stage.parameters]
     assert sorted(every) == sorted(set(tap.tensors) & {name for name, _ in net.named_parameters()})
     # A transformer has dozens of stages, all alike.
@@ -63,15 +79,14 @@ def test_every_net_has_stages_that_part_it(name: str) -> None:
         assert can_be_split(net, stage, size), stage.module
 
 
-def test_the_last_stage_of_a_resnet_has_the_published_number_of_parameters() -> None:
-    net, stages, _ = stages_of("resnet18")
-    sizes = dict(net.named_parameters())
-    counts = [sum(sizes[name].numel() for name in stage.parameters) for stage in stages]
+def test_the_last_stage_of_a_resnet_has_the_published_number_of_parameters(resnet18: Parted) -> None:
+    sizes = dict(resnet18.net.named_parameters())
+    counts = [sum(sizes[name].numel() for name in stage.parameters) for stage in resnet18.stages]
     assert counts == [9_536 + 147_968, 525_568, 2_099_712, 8_393_728]
 
 
-def test_modules_of_a_stage_are_those_that_run_in_it() -> None:
-    _, stages, _ = stages_of("resnet18")
+def test_modules_of_a_stage_are_those_that_run_in_it(resnet18: Parted) -> None:
+    stages = resnet18.stages
     assert {"conv1", "bn1", "relu", "maxpool", "layer1", "layer1.1.bn2"} <= set(stages[0].modules)
     assert {"layer3", "layer3.0.downsample.1"} <= set(stages[2].modules)
     assert {"layer4", "avgpool"} <= set(stages[3].modules)
@@ -92,16 +107,16 @@ def test_looking_leaves_the_net_as_it_was() -> None:
 
 
 def test_training_above_equals_training_the_whole_with_what_is_below_frozen() -> None:
-    net, stages, size = stages_of("mobilenet_v2")
+    net, stages, _, size = parted("mobilenet_v2")
     stage = stages[-1]
     images = torch.randn(4, 3, size, size)
     net.eval()
     gradients = []
-    for parted in (False, True):
+    for in_parts in (False, True):
         net.zero_grad()
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in stage.parameters)
-        output = run_above(net, stage, run_below(net, stage, images), size) if parted else net(images)
+        output = run_above(net, stage, run_below(net, stage, images), size) if in_parts else net(images)
         output.square().sum().backward()
         gradients.append({name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() == set(stage.parameters)
