@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import distribution
 
 import numpy as np
@@ -44,6 +45,7 @@ def load(_: str, request: LoadRequest) -> DataSet:
     )
 
 
+@cache
 def _read_table() -> IntArray:
     """Return 64 grey values and the label of every image, int64 [1797, 65].
 
