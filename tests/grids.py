@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -43,3 +44,12 @@ def whole_grids() -> Iterator[None]:
         for (place, name, _), whole in zip(PLACES, WHOLE, strict=True):
             patch.setattr(place, name, whole)
         yield
+
+
+def few_l2_in(*rooms: ModuleType) -> str:
+    """Return lines that begin a program of its own, which then tries the same three l2 in these modules."""
+    return "".join(
+        f"import {room.__name__}\n{room.__name__}.{name} = {SHORT[grid]}\n"
+        for room, name, grid in PLACES
+        if room in rooms
+    )

@@ -18,11 +18,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from grids import SHORT
+from grids import few_l2_in
 from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
+from probeline.evaluate.heads import exact
 from probeline.files.memory import DECODING
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.groups.running import DEVICES
@@ -510,14 +511,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-FEW_L2 = "from probeline.evaluate.heads import exact\n" + "".join(
-    f"exact.{name} = {values}\n" for name, values in SHORT.items()
-)
-"""What the fixture `few_l2` does, for a process of its own."""
-
 SECOND = f"""
 import json, sys
-{FEW_L2}
+{few_l2_in(exact)}
 from probeline.cli.program import main
 for verb, *options in json.loads(sys.argv[1]):
     assert main([verb, *options]) == 0, verb
@@ -542,7 +538,7 @@ def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished:
 
 SCORED = f"""
 import sys
-{FEW_L2}
+{few_l2_in(exact)}
 from probeline.cli import main
 assert main(sys.argv[1:]) == 0
 assert not [name for name in sys.modules if name.startswith("probeline.report")]

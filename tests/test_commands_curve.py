@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from grids import few_l2_in
 from probeline.cli import program as cli
 from probeline.commands import compare, curve, extract, probe
 from probeline.console import Silence
@@ -20,6 +21,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
 from probeline.evaluate.curve import draw_portions, find_curve, request_probe_curve
+from probeline.evaluate.heads import exact
 from probeline.files.memo import Memo
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
@@ -110,12 +112,13 @@ def test_the_last_step_is_the_probe_on_all_train_rows(root: Path) -> None:
     assert point.test_top1 == float((decision(head, apply(scaler, X[test])).argmax(1) == y[test]).mean())
 
 
-SECOND = """
+SECOND = f"""
 import sys
+{few_l2_in(exact)}
 from probeline.cli.program import main
 for verb in ("curve", "compare"):
     assert main([verb, *sys.argv[1:]]) == 0, verb
-heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+heavy = {{"torch", "torchvision", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """
 

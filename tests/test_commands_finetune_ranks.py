@@ -29,6 +29,8 @@ from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from small_ranks import start
 
+pytestmark = pytest.mark.usefixtures("every_l2")  # as the processes that are started have them
+
 NET = """
 import os, signal, torch
 

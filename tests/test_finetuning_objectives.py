@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from grids import few_l2_in
 from probeline.cli import program as cli
 from probeline.errors import BadOption, UnknownName
+from probeline.evaluate.heads import exact
+from probeline.finetuning import fitted_probe, requests
 from probeline.finetuning.requests import training_options
 from probeline.options.grids import OF_NUMBERS, TRAIN
 from probeline.options.settings import Settings
@@ -162,7 +165,7 @@ def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path)
     settings = asked(world, place, tmp_path, strategies=("distill-head", "multi-task-head"), teacher=NET, second=GROUPS)
     settings = settings.changed(train=("augment=none",), epochs=1)
     scores = run(settings)
-    program = (
+    program = few_l2_in(exact, fitted_probe, requests) + (
         "import sys\nfrom probeline.cli.program import main\nassert main(sys.argv[1:]) == 0\n"
         "assert not {'torch', 'torchvision', 'safetensors'} & set(sys.modules), 'torch was imported'"
     )
