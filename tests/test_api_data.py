@@ -231,7 +231,7 @@ def test_finetune_takes_what_extract_takes(folders: dict[str, Any]) -> None:
 def test_a_curve_without_shots_or_with_no_fraction() -> None:
     X, y = np.random.default_rng(0).normal(size=(60, 3)), ["a", "b"] * 30
     assert len(probeline.curve(X, y, fractions=[100], shots=[], draws=1).steps) == 1
-    with pytest.raises(BadOption, match="no value for --fractions"):
+    with pytest.raises(BadOption, match="no value for fractions"):
         probeline.curve(X, y, fractions=[])
 
 

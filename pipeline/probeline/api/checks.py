@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.analysis.data_checks import examine
 from probeline.api.arrangement import Arrangement
+from probeline.api.console import raises_in_keywords
 from probeline.report.records.findings import findings_in_words
 from probeline.results.findings import Findings, ImageReference
 from probeline.session import Session
@@ -64,6 +65,7 @@ class DataChecks:
         )
 
 
+@raises_in_keywords
 def doctor(
     features: Any,
     labels: Any = None,

@@ -1,21 +1,58 @@
-"""Where the functions say what they do: the logger ``probeline``, warnings, and progress bars."""
+"""Where and how the functions say what they do: the logger ``probeline``, warnings, errors, and progress bars."""
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from probeline.console import Bar, print_text
+from probeline.errors import ProbelineError
 from probeline.text import printable
 
 LOG = logging.getLogger("probeline")
 
 _PACKAGE = Path(__file__).parents[1]
+
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
+_COMMAND = re.compile(r"\b(probeline [a-z]+|make [a-z]+|curl) ")
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def in_keywords(text: str) -> str:
+    """Return a text with ``--image-size`` as ``image_size``, what a function calls it.
+
+    A command that the text names stays, to the next comma or semicolon.
+    """
+    pieces = re.split(r"(?<=[,;]) ", text)
+    return " ".join(piece if _COMMAND.search(piece) else _FLAG.sub(_keyword, piece) for piece in pieces)
+
+
+def _keyword(flag: re.Match[str]) -> str:
+    return flag[1].replace("-", "_")
+
+
+def raises_in_keywords(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """Return a function whose errors name options as keywords, not as the command line does."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        try:
+            return function(*args, **kwargs)
+        except ProbelineError as error:
+            error.args = (in_keywords(str(error)),)
+            raise
+
+    return call
 
 
 class DataWarning(UserWarning):
@@ -62,7 +99,7 @@ class LogConsole:
         """Warn, at the user's line that called a function of this package."""
         files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe())]
         own = [level for level, file in enumerate(files) if Path(file).is_relative_to(_PACKAGE)]
-        warnings.warn(printable(line), DataWarning, stacklevel=max(own, default=0) + 2)
+        warnings.warn(printable(in_keywords(line)), DataWarning, stacklevel=max(own, default=0) + 2)
 
     def has_reader(self) -> bool:
         """Return True: a program reads what its functions return."""

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from probeline.api.arrangement import Arrangement
+from probeline.api.console import raises_in_keywords
 from probeline.evaluate.curve import compute_curve, draw_portions, find_curve, request_probe_curve
 from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve
@@ -54,6 +55,7 @@ class LearningCurve:
             return learning([self.record])
 
 
+@raises_in_keywords
 def curve(
     features: Any,
     labels: Any = None,

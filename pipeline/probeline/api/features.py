@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probeline.analysis.similar.search import CachedImages, SimilarImage
-from probeline.api.console import LogConsole
+from probeline.api.console import LogConsole, raises_in_keywords
 from probeline.api.measures.similar import find_similar
 from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session, option_values, register_net
@@ -233,6 +233,7 @@ class Features:
         return np.concatenate(list(roles.values()))
 
 
+@raises_in_keywords
 def extract(
     data: Any,
     backbone: Any = "resnet18",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from probeline.api.arrangement import Arrangement
+from probeline.api.console import raises_in_keywords
 from probeline.api.features import Features, one_tap, open_data
 from probeline.api.results import Result, TargetResult
 from probeline.errors import BadOption, UnknownName
@@ -15,6 +16,7 @@ from probeline.names import MULTI_LABEL, REGRESSION
 from probeline.session import Session, leaving_out_unreadable
 
 
+@raises_in_keywords
 def finetune(
     data: Any,
     backbone: Any = None,
@@ -94,6 +96,7 @@ def finetune(
     return leaving_out_unreadable(features.session, run)
 
 
+@raises_in_keywords
 def finetune_targets(
     data: Any,
     targets: Any,

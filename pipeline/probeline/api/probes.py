@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from probeline.api.arrangement import Arrangement
+from probeline.api.console import raises_in_keywords
 from probeline.api.results import Result, TargetResult
 from probeline.errors import BadOption, UnknownName
 from probeline.evaluate.features import vectors_of
@@ -22,6 +23,7 @@ _OTHER_NAMES = {"exact": Method.PROBE.value}
 """Of methods."""
 
 
+@raises_in_keywords
 def probe(
     features: Any,
     labels: Any = None,
@@ -105,6 +107,7 @@ def probe(
     return Result(ready.session, tuple(score_head(ready.cached, head, number) for number in numbers), ready)
 
 
+@raises_in_keywords
 def probe_targets(
     features: Any,
     targets: Any,

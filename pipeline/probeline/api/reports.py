@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.api.checks import DataChecks
+from probeline.api.console import raises_in_keywords
 from probeline.api.curves import LearningCurve
 from probeline.api.results import Result, TargetResult
 from probeline.api.scratch import ScratchFolder
@@ -125,6 +126,7 @@ class Report:
         return write_report(replace(self._content, folder=self._folder.path))
 
 
+@raises_in_keywords
 def compare(
     results: Comparable | Iterable[Comparable],
     *,
@@ -296,6 +298,7 @@ class Board:
         return write_board(replace(self._content, folder=self._folder.path))
 
 
+@raises_in_keywords
 def board(
     folder: str | Path = "reports",
     datasets: Iterable[str] = (),

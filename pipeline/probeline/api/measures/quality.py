@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.analysis.quality.measure import measure_quality
 from probeline.api.arrangement import Arrangement
+from probeline.api.console import raises_in_keywords
 from probeline.report.records.quality import quality_in_words
 from probeline.results.quality.features import FeatureQuality, predictor_values
 from probeline.session import Session
@@ -53,6 +54,7 @@ class Quality:
         return frame({name: [value] for name, value in values.items()})
 
 
+@raises_in_keywords
 def quality(
     features: Any,
     labels: Any = None,
