@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -140,10 +141,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extracted(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cache that holds the features of two nets of that world; leave it as it is."""
     with threadpool_limits(1):
         return extract_two_nets(world, tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def place(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A module's own copy of that folder, for its trainings."""
+    return shutil.copytree(extracted, tmp_path_factory.mktemp("own") / "place")
 
 
 @pytest.fixture

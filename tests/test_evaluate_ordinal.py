@@ -88,7 +88,7 @@ def test_an_order_is_required_and_checked() -> None:
 def test_several_labels_have_no_order() -> None:
     X, names, _ = task(200)
     labels = [[name, "image"] for name in names]
-    with pytest.raises(BadOption, match=r"--ordinal is about classes .*--task multi-label"):
+    with pytest.raises(BadOption, match=r"ordinal is about classes .*task multi-label"):
         probeline.probe_targets(X, labels, task="multi-label", ordinal=SIZES)
 
 

@@ -209,7 +209,7 @@ def test_trainings_that_diverge_are_left_out_and_named(monkeypatch: pytest.Monke
     (score,) = probeline.probe_targets(X, Y, mlp={**grid, "lr": [1e-3, 1e-2, 1.0, 2.0]}, **options).scores
     assert [entry["lr"] for entry in score.path] == [1e-3, 1e-2]
     assert list(score.certificate["diverged"]) == ["lr 1", "lr 2"]
-    with pytest.raises(Diverged, match=r"every head's training diverged.*seed 0.*lr 1, lr 2.*--mlp"):
+    with pytest.raises(Diverged, match=r"every head's training diverged.*seed 0.*lr 1, lr 2.*mlp"):
         probeline.probe_targets(X, Y, mlp={**grid, "lr": [1.0, 2.0]}, **options)
 
 
@@ -231,7 +231,7 @@ def test_the_edge_of_the_grid_is_flagged() -> None:
 
 def test_what_is_refused() -> None:
     X, Y = made("regression")
-    with pytest.raises(BadOption, match=r"bad --mlp .*label_smoothing=0\.1"):
+    with pytest.raises(BadOption, match=r"bad mlp .*label_smoothing=0\.1"):
         probeline.probe_targets(X, Y, task="regression", method="probe-mlp", mlp={"label_smoothing": 0.1})
     narrow, rows = Y.astype(np.float32), len(X)
     settings = MlpSettings(1e-3)

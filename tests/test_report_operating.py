@@ -190,7 +190,7 @@ def test_costs_on_the_command_line_and_in_python_give_one_section(
     result = probeline.probe(rows, labels)
     report = probeline.compare(result, costs={"0": np.int64(1), "1": np.float32(2.5)})
     assert "costs 1, the other way round 2.5" in report.save(tmp_path / "own.md").read_text()
-    with pytest.raises(BadOption, match="bad --costs"):
+    with pytest.raises(BadOption, match="bad costs"):
         probeline.compare(result, costs={"0": 1})
 
 

@@ -151,6 +151,7 @@ class Measured:
     environment: Mapping[str, Any]
     auroc: Annotated[float | None, IfKnown()] = None
     val_score: Annotated[float | None, IfKnown()] = None
+    waited: Annotated[float | None, IfKnown()] = None
     proof: str = ""
     """How the predictor's answers compared with the score's."""
 
