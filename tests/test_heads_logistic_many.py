@@ -229,7 +229,7 @@ def measured(rows: int, columns: int, classes: int) -> int:
 
 
 def most_held(work: Callable[[], object]) -> int:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         work()
     assert profiled.profiler is not None
     events = profiled.profiler.kineto_results.events()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -201,6 +202,7 @@ class Stepper:
                     raise
             # Outside of the handler: the exception's traceback keeps the failed batch's tensors alive.
             self.optimizer.zero_grad(set_to_none=True)
+            gc.collect()  # on Python 3.12 what failed is part of a cycle
             empty_cache(self._setup.device)
             self.restore(before)
             self.parts *= 2
