@@ -136,7 +136,7 @@ def entries_of_small_shards() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures whose channel tells the class, and a weights file; leave it as it is."""
+    """A folder of pictures whose channel shows the class, and a weights file; leave it as it is."""
     return make_world(tmp_path_factory.mktemp("world"))
 
 

@@ -64,7 +64,7 @@ TRAINED = {"finetune" if strategy == "full" else strategy: strategy for strategy
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Pictures whose channel tells the class, a net, and a score of every head and a training on it.
+    """Pictures whose channel shows the class, a net, and a score of every head and a training on it.
 
     `train` adds another training; else leave it as it is.
     """

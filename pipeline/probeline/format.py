@@ -41,7 +41,7 @@ _BUSY = 0.1
 
 
 def were_cores_missing(waited: float | None) -> bool:
-    """Return whether seconds need a mark: other programs had the cores for the share `waited` of them."""
+    """Return whether seconds need a mark, given the share in [0, 1] of waiting for a core; None if it is not known."""
     return waited is not None and waited >= _BUSY
 
 

@@ -1,4 +1,4 @@
-"""How long work takes, and for how much of it other programs had the cores."""
+"""How long work takes, and for how much of it its threads waited for a core."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class Findings:
 
     @property
     def has_lookalikes(self) -> bool:
-        """Whether one image in a hundred, or more, has so many near duplicates that most of them may be none."""
+        """Whether more than one image in a hundred has so many near duplicates that most of them may be none."""
         return self.duplicates.search.copied > sum(self.images.values()) / 100
 
     def __post_init__(self) -> None:

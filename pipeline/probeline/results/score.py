@@ -157,8 +157,8 @@ class Score:
     """Of two classes, with that temperature; None of more, and in scores of earlier programs."""
 
     waited: Annotated[Share | None, IfKnown()] = None
-    """Share of the time that its threads wanted a core and other programs had it, in [0, 1]: on a quiet machine
-    `warm_seconds` are fewer. None where the system does not say, and in scores of earlier programs."""
+    """Share of waiting in the time that its threads wanted a core, in [0, 1], mostly for other programs: on a quiet
+    machine `warm_seconds` are fewer. None where the system does not say, and in scores of earlier programs."""
 
     @property
     def left_out(self) -> int:

@@ -19,7 +19,8 @@ TOP1 = "Test top-1 % (95 % interval)"
 """The column whose interval is shown as a bar."""
 
 BUSY_NOTE = (
-    "≈: meanwhile other programs had the cores for a tenth of the time or more; on a quiet machine it takes less."
+    "≈: for a tenth of the time or more its threads waited for a core, as they do if other programs run; on a quiet "
+    "machine it takes less."
 )
 
 _WIDTH = 100.0
